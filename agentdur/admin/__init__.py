@@ -1,0 +1,1 @@
+"""The HTTP surface operators use to look and to intervene."""

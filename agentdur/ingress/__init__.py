@@ -1,0 +1,1 @@
+"""The HTTP surface callers use to invoke handlers."""

@@ -1,0 +1,1 @@
+"""Thin layers that give agent frameworks durability."""

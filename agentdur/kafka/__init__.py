@@ -1,0 +1,1 @@
+"""Subscriptions that turn Kafka records into invocations."""

@@ -1,0 +1,1 @@
+"""Model calls as journaled steps."""

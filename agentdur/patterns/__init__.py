@@ -1,0 +1,1 @@
+"""Agent patterns built from handlers, tools and model calls."""

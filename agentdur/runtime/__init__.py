@@ -1,0 +1,1 @@
+"""The engine: commits what the rules decide, then performs it."""
