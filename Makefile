@@ -61,7 +61,7 @@ types: install
 	$(BIN)/mypy $(TYPED)
 
 layers: install
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 fast: install
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" $(ARGS)
