@@ -1,6 +1,6 @@
 """The project speaks of itself alone: nobody's machine and no package registry is named in it.
 
-Patterns are spelled with a class of one letter, and samples in two pieces, so that this file passes its own test.
+Patterns are spelled with a class of one letter and samples in two pieces: this file passes its own test.
 """
 
 import re
