@@ -1,0 +1,95 @@
+"""What is served: services, their handlers and options, as the engine and the frontends need them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from agentdur.core.retry import RetryPolicy
+from agentdur.core.target import HandlerKind, ServiceKind, Target
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+class InputRule(Struct, frozen=True, kw_only=True):
+    """What the ingress accepts (spec: discovery `input`). `void`: neither body nor content type."""
+
+    content_type: str | None = "*/*"
+    required: bool = False
+    json_schema: dict[str, Any] | None = None
+    void: bool = False
+    any: bool = False
+
+
+class OutputRule(Struct, frozen=True, kw_only=True):
+    """The answer's content type; None: never sent."""
+
+    content_type: str | None = "application/json"
+    set_content_type_if_empty: bool = False
+    json_schema: dict[str, Any] | None = None
+
+
+class HandlerOptions(Struct, frozen=True, kw_only=True):
+    """Times in ms. Resolved: handler, then service, then engine default."""
+
+    inactivity_timeout_ms: int = 60_000
+    abort_timeout_ms: int = 600_000
+    journal_retention_ms: int = DAY_MS
+    idempotency_retention_ms: int = DAY_MS
+    workflow_retention_ms: int = DAY_MS
+    lazy_state: bool = False
+    retry: RetryPolicy = RetryPolicy()
+
+
+class HandlerMeta(Struct, frozen=True, kw_only=True):
+    """One handler."""
+
+    name: str
+    kind: HandlerKind
+    public: bool = True
+    input: InputRule = InputRule()
+    output: OutputRule = OutputRule()
+    options: HandlerOptions = HandlerOptions()
+    documentation: str = ""
+    metadata: dict[str, str] = {}
+
+
+class ServiceMeta(Struct, frozen=True, kw_only=True):
+    """One service with its handlers by name."""
+
+    name: str
+    kind: ServiceKind
+    handlers: dict[str, HandlerMeta]
+    public: bool = True
+    documentation: str = ""
+    metadata: dict[str, str] = {}
+    revision: int = 1
+    deployment_id: str = ""
+
+    @property
+    def keyed(self) -> bool:
+        """True when its handlers are addressed by key."""
+        return self.kind is not ServiceKind.SERVICE
+
+
+class Catalog(Struct, frozen=True):
+    """All services by name."""
+
+    services: dict[str, ServiceMeta] = {}
+
+    def find(self, service: str, handler: str) -> HandlerMeta | None:
+        """The handler, or None when it is not served."""
+        meta = self.services.get(service)
+        return None if meta is None else meta.handlers.get(handler)
+
+    def target(self, service: str, handler: str, key: str | None = None, scope: str = "") -> Target | None:
+        """A typed target, or None when it is not served."""
+        meta = self.services.get(service)
+        found = None if meta is None else meta.handlers.get(handler)
+        if meta is None or found is None:
+            return None
+        return Target(service, handler, key, meta.kind, found.kind, scope)
+
+
+EMPTY = Catalog()

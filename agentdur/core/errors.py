@@ -1,0 +1,238 @@
+"""Every error a user can meet: whose fault it is, a stable code, and the docstring as the cure.
+
+Each code has a page under docs/errors/. `CallerError`: the request was wrong. `HandlerError`: the handler's
+code was. `StoreError`: the database could not do it. `ProtocolError`: the other side of a wire broke the rules.
+"""
+
+from __future__ import annotations
+
+
+class AgentdurError(Exception):
+    """Base of all errors raised by agentdur."""
+
+    code = ""
+
+    def __init__(self, detail: str = "") -> None:
+        self.detail = detail
+        cure = (type(self).__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+        super().__init__(f"[{self.code}] {detail}. {cure}" if detail else f"[{self.code}] {cure}")
+
+
+class CallerError(AgentdurError):
+    """The request cannot be served as it is."""
+
+
+class HandlerError(AgentdurError):
+    """The handler's code asked for something that cannot be."""
+
+
+class StoreError(AgentdurError):
+    """The store could not do what was asked."""
+
+
+class ProtocolError(AgentdurError):
+    """The other side of a connection broke the protocol."""
+
+
+class UnknownService(CallerError):
+    """No such service is served. Check the name, or serve it."""
+
+    code = "AD0010"
+
+
+class UnknownHandler(CallerError):
+    """The service is served, but not this handler. Check the name."""
+
+    code = "AD0011"
+
+
+class KeyRequired(CallerError):
+    """This service is addressed by key (or is not, and a key was given). Use the form of its type."""
+
+    code = "AD0012"
+
+
+class PrivateHandler(CallerError):
+    """This handler is for other handlers only. Make it public, or call it from a handler."""
+
+    code = "AD0013"
+
+
+class IdempotencyNotAllowed(CallerError):
+    """A workflow's run is idempotent by its key already. Leave the idempotency key out."""
+
+    code = "AD0014"
+
+
+class UnknownInvocation(CallerError):
+    """No invocation has this id, or it was purged. Check the id and the retention."""
+
+    code = "AD0015"
+
+
+class WrongStatus(CallerError):
+    """The invocation is not in a status that allows this operation. Look at its status first."""
+
+    code = "AD0016"
+
+
+class TooEarly(CallerError):
+    """The invocation is scheduled or pending and has not started. Wait, or cancel it."""
+
+    code = "AD0017"
+
+
+class JournalGone(CallerError):
+    """The journal is no longer retained. Raise the journal retention to keep it longer."""
+
+    code = "AD0018"
+
+
+class NotForWorkflows(CallerError):
+    """A workflow runs once per key and cannot be restarted as new. Start another key."""
+
+    code = "AD0019"
+
+
+class BadRequest(CallerError):
+    """The request is malformed. Read the message: it names the field and what was expected."""
+
+    code = "AD0020"
+
+
+class ValueTooLarge(CallerError):
+    """A value is over its limit. Send less, store it elsewhere, or raise the named setting."""
+
+    code = "AD0021"
+
+
+class Overloaded(CallerError):
+    """A queue is full. Retry later, or raise the named setting."""
+
+    code = "AD0022"
+
+
+class NotRunning(CallerError):
+    """The engine is stopping or has not started. Start it, or retry on its successor."""
+
+    code = "AD0023"
+
+
+class NotInHandler(HandlerError):
+    """A durable operation was used outside a handler. Call it from a handler's code."""
+
+    code = "AD0030"
+
+
+class JournalMismatch(HandlerError):
+    """The code no longer does what the journal recorded. Pin the old code, patch the new, or fork from an entry."""
+
+    code = "AD0031"
+
+
+class NotSerializable(HandlerError):
+    """A value cannot be turned into bytes. Return JSON-able data, a pydantic model, or give a serde."""
+
+    code = "AD0032"
+
+
+class NestedOperation(HandlerError):
+    """A context operation was used inside a step. Do it in the handler and pass the result in."""
+
+    code = "AD0033"
+
+
+class StateNotAllowed(HandlerError):
+    """This handler may not do that to state or promises. Use the handler kind that may."""
+
+    code = "AD0034"
+
+
+class UnknownCallee(HandlerError):
+    """The called handler is not served. Serve it; the call is retried until then."""
+
+    code = "AD0035"
+
+
+class EntryTooLarge(HandlerError):
+    """A journal entry or state value is over its limit. Store the data elsewhere and journal a reference."""
+
+    code = "AD0036"
+
+
+class JournalTooLong(HandlerError):
+    """The journal reached its limit of entries. Split the work into child invocations."""
+
+    code = "AD0037"
+
+
+class BadDefinition(HandlerError):
+    """A service or handler is not declared correctly. Read the message: it names the place."""
+
+    code = "AD0038"
+
+
+class AttemptAborted(HandlerError):
+    """The attempt did not suspend within the abort timeout. Shorten the step or raise the timeout."""
+
+    code = "AD0039"
+
+
+class ForeignFuture(HandlerError):
+    """Only durable futures of this invocation can be combined. Wrap other work in ctx.run or a task."""
+
+    code = "AD0040"
+
+
+class StoreLocked(StoreError):
+    """Another process has this store open. Stop it, or use another file."""
+
+    code = "AD0050"
+
+
+class StoreFull(StoreError):
+    """The disk is full. Free space; nothing that was acknowledged is lost, unacknowledged work is retried."""
+
+    code = "AD0051"
+
+
+class StoreReadOnly(StoreError):
+    """The store cannot be written. Check the file's and the folder's permissions."""
+
+    code = "AD0052"
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer version. Upgrade agentdur."""
+
+    code = "AD0053"
+
+
+class StoreCorrupt(StoreError):
+    """The store is damaged. Restore a backup, or run sqlite3's .recover; the engine has not touched it."""
+
+    code = "AD0054"
+
+
+class StoreFailed(StoreError):
+    """The store failed unexpectedly. Read the message; nothing that was acknowledged is lost."""
+
+    code = "AD0055"
+
+
+class BadStoreUrl(StoreError):
+    """The store's address is not understood. Use sqlite:///file.db or memory://."""
+
+    code = "AD0056"
+
+
+class BadSetting(CallerError):
+    """A setting has a value that does not fit. The message names it, its source, and what it takes."""
+
+    code = "AD0060"
+
+
+class AppNotFound(CallerError):
+    """No App was found in the file. Name it as file.py:app, or define `app = App(...)`."""
+
+    code = "AD0061"

@@ -1,0 +1,221 @@
+"""The narrow doors between the layers: what a store must do, and what frontends may ask of the engine.
+
+Rules of this file:
+1. A store holds no rules: it loads what was saved. `prepare` runs on the engine's loop, `commit` on its writer
+   thread; reads see committed data only and may be called from the loop while a commit runs.
+2. Frontends see `Engine`, never a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Iterator
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+
+from agentdur.core.catalog import Catalog
+from agentdur.core.ids import InvocationId
+from agentdur.core.journal import Entry, Headers, Result
+from agentdur.core.state import Accepted, Edit, Head, ObjectState, PromiseState
+from agentdur.core.target import ObjectAddress, PromiseAddress, Target
+
+
+class Timer(Struct, frozen=True, order=True, gc=False):
+    """Due at `at` ms since epoch; completion 0 starts a scheduled invocation, others wake a sleep."""
+
+    at: int
+    seq: int
+    completion: int
+    id: InvocationId = InvocationId("")
+
+
+class Saved(Struct, frozen=True, gc=False):
+    """An invocation's row: `spec` is written when it is `new`, `head` always. Times in ms since epoch."""
+
+    seq: int
+    spec: Accepted
+    head: Head
+    new: bool
+    journal_kept: bool
+    expires_at: int | None = None
+    journal_expires_at: int | None = None
+
+
+class Writes:
+    """One commit, as it is collected. Applied in the order of the fields; all or nothing.
+
+    `invocations`: the last state of each changed one (None: the row goes). `journal_drops` come before `journal`.
+    `values`: None as value removes one; an object in `values_dropped` lost all values before those in `values`.
+    """
+
+    __slots__ = (
+        "inbox", "inbox_drops", "invocations", "journal", "journal_drops", "locks", "promise_drops", "promises",
+        "timer_drops", "timers", "values", "values_dropped",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.invocations: dict[int, Saved | None] = {}  # by seq
+        self.journal_drops: set[int] = set()
+        self.journal: list[tuple[int, int, Entry, int]] = []  # (seq, index, entry, appended at)
+        self.values_dropped: set[ObjectAddress] = set()
+        self.values: dict[tuple[ObjectAddress, str], bytes | None] = {}
+        self.locks: dict[ObjectAddress, InvocationId | None] = {}
+        self.inbox: dict[tuple[ObjectAddress, int], InvocationId | Edit] = {}
+        self.inbox_drops: list[tuple[ObjectAddress, int]] = []
+        self.promise_drops: set[ObjectAddress] = set()  # before `promises`
+        self.promises: dict[PromiseAddress, PromiseState] = {}
+        self.timers: set[Timer] = set()
+        self.timer_drops: set[Timer] = set()
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in self.__slots__)
+
+
+class Row(Struct, frozen=True):
+    """A stored invocation: `seq` is the store's short number for it, given by the engine."""
+
+    seq: int
+    spec: Accepted
+    head: Head
+    journal_kept: bool
+
+
+class Filter(Struct, frozen=True, kw_only=True):
+    """Which invocations to list; None means any. `statuses`: values of Status."""
+
+    service: str | None = None
+    handler: str | None = None
+    key: str | None = None
+    statuses: tuple[str, ...] = ()
+    limit: int = 100
+    after_seq: int | None = None
+
+
+class Store(Protocol):
+    """Durable data. Every method raises StoreError subclasses only."""
+
+    def open(self) -> None:
+        """Make it ready: create or migrate, and keep other processes out."""
+
+    def close(self) -> None:
+        """Let go; what was committed stays."""
+
+    def prepare(self, writes: Writes) -> Any:
+        """Turn a commit into what `commit` needs. Cheap; on the engine's loop."""
+
+    def commit(self, prepared: Any) -> None:
+        """Make it durable, all or nothing. Blocking; on the writer thread."""
+
+    def next_seq(self) -> int:
+        """A number above every stored one."""
+
+    def invocation(self, invocation: InvocationId) -> Row | None:
+        """One invocation by id."""
+
+    def journal(self, seq: int) -> list[tuple[int, Entry]]:
+        """All its entries in order, with their index."""
+
+    def times(self, seq: int) -> list[tuple[int, int]]:
+        """(index, appended at in ms since epoch) of all its entries."""
+
+    def callees(self, seq: int) -> list[InvocationId]:
+        """The ids of all it called or sent to."""
+
+    def object(self, address: ObjectAddress) -> ObjectState | None:
+        """Lock and inbox of a key; None when free and empty."""
+
+    def values(self, address: ObjectAddress) -> dict[str, bytes]:
+        """All state values of a key."""
+
+    def promise(self, address: PromiseAddress) -> PromiseState | None:
+        """One promise; None when nobody has touched it."""
+
+    def running(self) -> Iterator[Row]:
+        """All invocations whose status is INVOKED: what recovery starts."""
+
+    def timers(self, limit: int) -> list[Timer]:
+        """The earliest `limit` timers."""
+
+    def expired(self, now: int, limit: int) -> tuple[list[Row], list[int]]:
+        """(records past their retention, seqs of kept journals past theirs), at most `limit` each."""
+
+    def list(self, which: Filter) -> Iterable[Row]:
+        """Newest first."""
+
+    def count(self) -> dict[str, int]:
+        """Stored invocations by status value."""
+
+
+class Request(Struct, frozen=True, kw_only=True, gc=False):
+    """A submission from outside. `target` comes from the catalog; `delay_ms` None: now."""
+
+    target: Target
+    value: bytes = b""
+    headers: Headers = ()
+    idempotency_key: str | None = None
+    delay_ms: int | None = None
+
+
+class Answer(Struct, frozen=True, gc=False):
+    """An invocation's end. `expires_at` (ms since epoch) only when it was read from a stored completion."""
+
+    id: InvocationId
+    result: Result
+    expires_at: int | None = None
+
+
+class Receipt(Struct, frozen=True, gc=False):
+    """A submission that is durable. `execute_at` in ms since epoch, None when no delay was given."""
+
+    id: InvocationId
+    fresh: bool
+    execute_at: int | None = None
+
+
+class Engine(Protocol):
+    """What frontends may ask. Awaitables complete when what they say is durable; they may be cancelled freely.
+
+    Raises CallerError subclasses for what the caller did wrong, StoreError when the store fails.
+    """
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is served now."""
+
+    def call(self, request: Request) -> tuple[InvocationId, Awaitable[Answer]]:
+        """Submit and wait for the end. A second call of a workflow's run answers 409 at once."""
+
+    def send(self, request: Request) -> tuple[InvocationId, Awaitable[Receipt]]:
+        """Submit; the receipt comes when it is durable."""
+
+    def lookup(self, target: Target, idempotency_key: str | None) -> InvocationId:
+        """The id a workflow run or idempotent request has, whether or not it exists."""
+
+    async def attach(self, invocation: InvocationId) -> Answer:
+        """Wait for the end; UnknownInvocation when there is no record."""
+
+    async def output(self, invocation: InvocationId) -> Answer | None:
+        """The end if it is there, None while it is not; UnknownInvocation when there is no record."""
+
+    async def signal(self, invocation: InvocationId, signal: int | str, result: Result) -> None:
+        """Complete an awakeable (signal index) or a named signal; silently nothing when nobody is there."""
+
+    async def settle(self, promise: PromiseAddress, result: Result) -> bool:
+        """Complete a durable promise; False when it was completed before."""
+
+    async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
+        """Everything known about one invocation, JSON-able: status, times, journal, attempts."""
+
+    async def list(self, which: Filter) -> list[dict[str, Any]]:
+        """Newest first, JSON-able, without journals."""
+
+    async def operate(
+        self,
+        action: Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"],
+        invocation: InvocationId,
+    ) -> bool:
+        """Do it. True: done. False: under way (cancel of one that runs). Raises UnknownInvocation,
+        WrongStatus, TooEarly."""
+
+    async def restart_as_new(self, invocation: InvocationId, from_entry: int = 0) -> InvocationId:
+        """A new invocation with the same input and the journal up to `from_entry`."""
