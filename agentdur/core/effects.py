@@ -1,8 +1,8 @@
 """What follows from a command: rows to write, commands to pass on, and things to do in the world.
 
 Durable effects are part of the commit. `Send` is applied in the same commit. Volatile effects are performed
-for a commit that holds: `Start` and `Deliver` may run ahead of it inside this process, because nothing that an
-attempt does can leave the process before the commit (nothing happens before it is durable).
+for a commit that holds: `Start` and `Deliver` may run ahead of it inside this process, because nothing that
+an attempt does can leave the process before the commit (nothing happens before it is durable).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every error a user can meet: whose fault it is, a stable code, and the docstring as the cure.
 
 Each code has a page under docs/errors/. `CallerError`: the request was wrong. `HandlerError`: the handler's
-code was. `StoreError`: the database could not do it. `ProtocolError`: the other side of a wire broke the rules.
+code was. `StoreError`: the database could not do it. `ProtocolError`: the other side broke the rules.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class NotInHandler(HandlerError):
 
 
 class JournalMismatch(HandlerError):
-    """The code no longer does what the journal recorded. Pin the old code, patch the new, or fork from an entry."""
+    """The code no longer does what was journaled. Pin the old code, patch the new, or fork from an entry."""
 
     code = "AD0031"
 

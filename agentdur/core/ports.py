@@ -1,8 +1,8 @@
 """The narrow doors between the layers: what a store must do, and what frontends may ask of the engine.
 
 Rules of this file:
-1. A store holds no rules: it loads what was saved. `prepare` runs on the engine's loop, `commit` on its writer
-   thread; reads see committed data only and may be called from the loop while a commit runs.
+1. A store holds no rules: it loads what was saved. `prepare` runs on the engine's loop, `commit` on its
+   writer thread; reads see committed data only and may be called from the loop while a commit runs.
 2. Frontends see `Engine`, never a store.
 """
 
@@ -44,8 +44,8 @@ class Saved(Struct, frozen=True, gc=False):
 class Writes:
     """One commit, as it is collected. Applied in the order of the fields; all or nothing.
 
-    `invocations`: the last state of each changed one (None: the row goes). `journal_drops` come before `journal`.
-    `values`: None as value removes one; an object in `values_dropped` lost all values before those in `values`.
+    `invocations`: the last state of each changed one (None: the row goes). `journal_drops` come before
+    `journal`. `values`: None removes one; `values_dropped` comes before `values`.
     """
 
     __slots__ = (
@@ -173,7 +173,7 @@ class Receipt(Struct, frozen=True, gc=False):
 
 
 class Engine(Protocol):
-    """What frontends may ask. Awaitables complete when what they say is durable; they may be cancelled freely.
+    """What frontends may ask. Awaitables complete when what they say is durable; cancelling them is free.
 
     Raises CallerError subclasses for what the caller did wrong, StoreError when the store fails.
     """

@@ -1,8 +1,8 @@
 """The aggregates: an invocation, a key of an object, a promise. All frozen.
 
 Rules of this file:
-1. What never changes after acceptance is in `Accepted`; what changes and is queried is in `Head`. A commit writes
-   an invocation's row only when `head` is another one, so a step costs no row but its journal entries.
+1. What never changes after acceptance is in `Accepted`; what changes and is queried is in `Head`. A commit
+   writes an invocation's row only when `head` is another one: a step costs no row but its journal entries.
 2. `open` and `done` are bit sets of completion ids (bit n = id n): cheap copies at any journal length.
 """
 

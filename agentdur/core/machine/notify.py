@@ -17,6 +17,7 @@ from agentdur.core.journal import (
     CANCEL_SIGNAL,
     VOID,
     Completion,
+    CompletionOf,
     Failure,
     Notification,
     Signal,
@@ -74,12 +75,8 @@ def signal(inv: Invocation, message: SignalTo, now: int) -> Transition[Invocatio
 def attach(inv: Invocation | None, message: Attach) -> Transition[Invocation | None]:
     """Give the result, remember the waiter, or say at once that there is nothing (yet)."""
     waiter = message.waiter
-    if inv is None:
-        return Transition(None, (Send(Notify(waiter.invocation, waiter.completion, NOT_FOUND, "Attach")),))
-    if inv.head.result is not None:
-        return Transition(
-            inv, (Send(Notify(waiter.invocation, waiter.completion, inv.head.result, "Attach")),)
-        )
-    if not message.wait:
-        return Transition(inv, (Send(Notify(waiter.invocation, waiter.completion, VOID, "Output")),))
+    of: CompletionOf = "Attach" if message.wait else "Output"
+    known = NOT_FOUND if inv is None else inv.head.result
+    if inv is None or known is not None or not message.wait:
+        return Transition(inv, (Send(Notify(waiter.invocation, waiter.completion, known or VOID, of)),))
     return Transition(replace(inv, head=replace(inv.head, waiters=(*inv.head.waiters, waiter))))

@@ -49,10 +49,8 @@ class _Draft:
 
     __slots__ = ("callees", "catalog", "done", "effects", "failed", "inv", "length", "open", "output")
 
-    def __init__(
-        self, inv: Invocation, now: int, catalog: Catalog, callees: tuple[InvocationId, ...]
-    ) -> None:
-        self.inv, self.now, self.catalog, self.callees = inv, now, catalog, iter(callees)
+    def __init__(self, inv: Invocation, catalog: Catalog, callees: tuple[InvocationId, ...]) -> None:
+        self.inv, self.catalog, self.callees = inv, catalog, iter(callees)
         self.length, self.open, self.done, self.failed = inv.length, inv.open, inv.done, inv.failed
         self.output = inv.output
         self.effects: list[Effect] = []
