@@ -14,7 +14,7 @@ from msgspec import Struct
 from agentdur.core.commands import Message
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import AttachTarget, Entry, Failure, Notification, Result
-from agentdur.core.state import Edit
+from agentdur.core.state import Edit, Place
 from agentdur.core.target import ObjectAddress
 
 S = TypeVar("S")
@@ -59,15 +59,14 @@ class Enqueue(Struct, frozen=True, gc=False):
     """A place in a key's inbox."""
 
     object: ObjectAddress
-    position: int
-    item: InvocationId | Edit
+    place: Place
 
 
 class Dequeue(Struct, frozen=True, gc=False):
     """A place in a key's inbox is given up."""
 
     object: ObjectAddress
-    item: InvocationId | Edit
+    position: int
 
 
 class SetTimer(Struct, frozen=True, gc=False):

@@ -44,19 +44,20 @@ class Saved(Struct, frozen=True, gc=False):
 class Writes:
     """One commit, as it is collected. Applied in the order of the fields; all or nothing.
 
-    `invocations`: the last state of each changed one (None: the row goes). `journal_drops` come before
-    `journal`. `values`: None removes one; `values_dropped` comes before `values`.
+    `invocations`: the last state of each changed one (None: the row goes; rows that go come before new ones,
+    an id may come back under another seq). Drops of journals and inbox places come after what is added to
+    them. `values`: None removes one; `values_dropped` comes before `values`, `promise_drops` before `promises`.
     """
 
     __slots__ = (
-        "inbox", "inbox_drops", "invocations", "journal", "journal_drops", "locks", "promise_drops", "promises",
-        "timer_drops", "timers", "values", "values_dropped",
+        "inbox", "inbox_drops", "invocations", "journal", "journal_drops", "locks", "promise_drops",
+        "promises", "timer_drops", "timers", "values", "values_dropped",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.invocations: dict[int, Saved | None] = {}  # by seq
+        self.journal: list[tuple[int, int, Entry, int]] = []  # (seq, index, entry, appended at ms)
         self.journal_drops: set[int] = set()
-        self.journal: list[tuple[int, int, Entry, int]] = []  # (seq, index, entry, appended at)
         self.values_dropped: set[ObjectAddress] = set()
         self.values: dict[tuple[ObjectAddress, str], bytes | None] = {}
         self.locks: dict[ObjectAddress, InvocationId | None] = {}

@@ -104,11 +104,18 @@ class Edit(Struct, frozen=True):
     version: str | None = None
 
 
+class Place(Struct, frozen=True, gc=False):
+    """A place in a key's inbox; positions only grow."""
+
+    position: int
+    item: InvocationId | Edit
+
+
 class ObjectState(Struct, frozen=True):
     """A key's lock and inbox; absent when it is neither locked nor waited for."""
 
     locked_by: InvocationId | None = None
-    inbox: Fifo[InvocationId | Edit] = Fifo()
+    inbox: Fifo[Place] = Fifo()
     next_position: int = 0
 
 

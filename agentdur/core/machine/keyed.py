@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from agentdur.core.commands import Acquire, EditState, Granted, Release
 from agentdur.core.effects import Dequeue, Effect, Enqueue, ReplaceState, Send, Transition
-from agentdur.core.state import Edit, ObjectState
+from agentdur.core.ids import InvocationId
+from agentdur.core.state import Edit, ObjectState, Place
+from agentdur.core.target import ObjectAddress
 
 FREE = ObjectState()
 
@@ -18,43 +20,50 @@ def acquire(state: ObjectState, message: Acquire) -> Transition[ObjectState | No
     """Grant the lock, or queue."""
     if state.locked_by is None:
         return Transition(ObjectState(message.id), (Send(Granted(message.id)),))
-    position = state.next_position
-    return Transition(
-        ObjectState(state.locked_by, state.inbox.push(message.id), position + 1),
-        (Enqueue(message.object, position, message.id),),
-    )
+    return queue(state, message.object, message.id)
+
+
+def queue(
+    state: ObjectState, key: ObjectAddress, item: InvocationId | Edit
+) -> Transition[ObjectState | None]:
+    """Take the next place in the inbox."""
+    place = Place(state.next_position, item)
+    after = ObjectState(state.locked_by, state.inbox.push(place), place.position + 1)
+    return Transition(after, (Enqueue(key, place),))
 
 
 def release(state: ObjectState, message: Release) -> Transition[ObjectState | None]:
     """The holder leaves and the next one is granted; one that only waits is taken out."""
     if state.locked_by != message.id:
-        if message.id not in state.inbox:
-            return Transition(settled(state))
-        rest = state.inbox.without(message.id)
-        kept = ObjectState(state.locked_by, rest, state.next_position)
-        return Transition(settled(kept), (Dequeue(message.object, message.id),))
+        return give_up(state, message)
     effects: list[Effect] = []
     inbox = state.inbox
     while len(inbox):
-        item, inbox = inbox.pop()
-        effects.append(Dequeue(message.object, item))
-        if isinstance(item, Edit):
-            effects.append(ReplaceState(message.object, item))
+        place, inbox = inbox.pop()
+        effects.append(Dequeue(message.object, place.position))
+        if isinstance(place.item, Edit):
+            effects.append(ReplaceState(message.object, place.item))
             continue
-        effects.append(Send(Granted(item)))
-        return Transition(ObjectState(item, inbox, state.next_position), tuple(effects))
+        effects.append(Send(Granted(place.item)))
+        return Transition(ObjectState(place.item, inbox, state.next_position), tuple(effects))
     return Transition(None, tuple(effects))
+
+
+def give_up(state: ObjectState, message: Release) -> Transition[ObjectState | None]:
+    """Leave the inbox."""
+    for place in state.inbox:
+        if place.item == message.id:
+            rest = state.inbox.without(place)
+            kept = ObjectState(state.locked_by, rest, state.next_position)
+            return Transition(settled(kept), (Dequeue(message.object, place.position),))
+    return Transition(settled(state))
 
 
 def edit(state: ObjectState, message: EditState) -> Transition[ObjectState | None]:
     """Edit now when nobody holds the key, else after those who wait."""
-    if state.locked_by is None:
-        return Transition(settled(state), (ReplaceState(message.object, message.edit),))
-    position = state.next_position
-    return Transition(
-        ObjectState(state.locked_by, state.inbox.push(message.edit), position + 1),
-        (Enqueue(message.object, position, message.edit),),
-    )
+    if state.locked_by is not None:
+        return queue(state, message.object, message.edit)
+    return Transition(settled(state), (ReplaceState(message.object, message.edit),))
 
 
 def settled(state: ObjectState) -> ObjectState | None:
