@@ -1,0 +1,1 @@
+"""What a handler is written with: services, contexts, serdes, and the runner of one attempt."""

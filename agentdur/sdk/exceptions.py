@@ -1,0 +1,40 @@
+"""What a handler raises to say how it failed, and what a client raises when a call did.
+
+Rules of this file:
+1. TerminalError ends an invocation and reaches its caller unchanged; every other exception is retried.
+2. These three are the public ones; how an attempt is stopped from inside is the runner's own matter.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class TerminalError(Exception):
+    """Ends the invocation, without a retry; the caller sees `message`, `status_code` and `metadata`."""
+
+    def __init__(self, message: str, status_code: int = 500, metadata: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status_code = status_code
+        self.metadata = metadata
+
+
+class RetryableError(Exception):
+    """Ends the attempt; the next one starts after `retry_after`, or when the retry policy says so."""
+
+    def __init__(self, message: str, status_code: int = 500, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status_code = status_code
+        self.retry_after = retry_after
+
+
+class HttpError(Exception):
+    """The server refused the request, or could not serve it: nothing the handler said."""
+
+    def __init__(self, status_code: int, message: str, body: str | None = None) -> None:
+        super().__init__(f"HTTP {status_code}: {message}")
+        self.status_code = status_code
+        self.message = message
+        self.body = body
