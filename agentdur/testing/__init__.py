@@ -1,0 +1,1 @@
+"""Helpers for tests and demos: servers that stand in for the outside world, simulated time and faults."""

@@ -1,0 +1,279 @@
+"""The HTTP surface: chat completions and models for clients; ledger, control and health for tests.
+
+Rules of this file:
+1. Received is written to the ledger before the answer starts, finished after its last byte; nothing is
+   answered that is not in the ledger.
+2. All routes of the OpenAI API are there with and without /v1, because clients differ in what they take for
+   the base.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, assert_never
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from agentdur.testing.scripted_llm import answers
+from agentdur.testing.scripted_llm.exchange import ClientGone, Exchange, read_body
+from agentdur.testing.scripted_llm.ledger import Ledger, LedgerEntry
+from agentdur.testing.scripted_llm.playbook import (
+    BadRequest,
+    ChatRequest,
+    Choice,
+    NoTurn,
+    Playbook,
+    messages_sha256,
+    parse_request,
+)
+from agentdur.testing.scripted_llm.script import (
+    AddedFaults,
+    Control,
+    DropBeforeHeaders,
+    DropMidStream,
+    EmptyChoices,
+    Fault,
+    Garbage,
+    Hang,
+    Script,
+    ScriptError,
+    Status,
+    load_control,
+)
+
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
+class Studio:
+    """The playbook and the ledger of one server; the app's endpoints are its methods."""
+
+    def __init__(self, script: Script, ledger: Ledger) -> None:
+        self.playbook = Playbook(script)
+        self.ledger = ledger
+        self.stopping = False
+
+    def replace(self, script: Script) -> None:
+        """From the next request on, play this checked script; fault counts begin again."""
+        self.playbook = Playbook(script)
+
+    def add_faults(self, added: AddedFaults) -> None:
+        self.playbook.add_faults(added)
+
+    def control(self, wanted: Control) -> None:
+        """Do all that is asked for, or refuse it and change nothing."""
+        trial = Playbook(wanted.script or self.playbook.script)
+        for added in wanted.add_faults:
+            trial.add_faults(added)
+        if wanted.script is not None:
+            self.playbook = trial
+            return
+        for added in wanted.add_faults:
+            self.playbook.add_faults(added)
+
+    async def complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST /v1/chat/completions."""
+        try:
+            body = await read_body(receive)
+        except ClientGone:
+            return
+        async with Exchange(scope, receive, send) as exchange:
+            await self._converse(exchange, scope, body)
+
+    async def _converse(self, exchange: Exchange, scope: Scope, body: bytes) -> None:
+        try:
+            request = parse_request(body)
+        except BadRequest as refused:
+            await self._refuse(exchange, self._entry(scope), "bad_request", str(refused))
+            return
+        digest = messages_sha256(request)
+        entry = self._entry(scope, request, digest)
+        try:
+            choice = self.playbook.choose(request, digest)
+        except NoTurn as missing:
+            await self._refuse(exchange, entry, "no_turn", str(missing))
+            return
+        entry = msgspec.structs.replace(entry, turn=choice.index)
+        self._received(exchange, entry)
+        try:
+            outcome = await self._perform(exchange, request, choice, entry)
+        except ClientGone:
+            outcome = "server_stopped" if self.stopping else "client_gone"
+        self._finished(entry, outcome)
+
+    async def _perform(
+        self, exchange: Exchange, request: ChatRequest, choice: Choice, entry: LedgerEntry
+    ) -> str:
+        turn = choice.turn
+        answer = answers.make_answer(
+            turn,
+            request_id=entry.request_id.removeprefix("req_"),
+            created=entry.time_ms // 1000,
+            model=request.model,
+            messages=request.messages,
+            digest=entry.messages_sha256,
+        )
+        if choice.fault is not None:
+            await exchange.pause(choice.fault.delay_ms)
+            return await _strike(exchange, choice.fault, request, answer)
+        await exchange.pause(turn.delay_ms)
+        if not request.stream:
+            await exchange.whole(200, answers.completion(answer))
+            return "answered"
+        await exchange.start(200, EVENT_STREAM, {"cache-control": "no-cache"})
+        for position, chunk in enumerate(answers.chunks(answer, include_usage=request.include_usage)):
+            if position:
+                await exchange.pause(turn.chunk_delay_ms)
+            await exchange.piece(answers.sse(chunk))
+        await exchange.piece(answers.DONE, last=True)
+        return "answered"
+
+    async def _refuse(self, exchange: Exchange, entry: LedgerEntry, outcome: str, reason: str) -> None:
+        self._received(exchange, entry)
+        body = answers.error_body(reason, "invalid_request_error", outcome)
+        try:
+            await exchange.whole(400, body)
+        except ClientGone:
+            outcome = "client_gone"
+        self._finished(entry, outcome)
+
+    def _entry(self, scope: Scope, request: ChatRequest | None = None, digest: str = "") -> LedgerEntry:
+        retries = dict(scope["headers"]).get(b"x-stainless-retry-count", b"")
+        return LedgerEntry(
+            seq=self.ledger.next_seq(),
+            event="received",
+            time_ms=_now_ms(),
+            request_id=f"req_{uuid.uuid4().hex}",
+            turn=None,
+            model=request.model if request else "",
+            message_count=len(request.messages) if request else 0,
+            messages_sha256=digest,
+            stream=bool(request and request.stream),
+            retry_count=int(retries) if retries.isdigit() else None,
+        )
+
+    def _received(self, exchange: Exchange, entry: LedgerEntry) -> None:
+        exchange.request_id = entry.request_id
+        self.ledger.append(entry)
+
+    def _finished(self, entry: LedgerEntry, outcome: str) -> None:
+        finished = msgspec.structs.replace(entry, event="finished", time_ms=_now_ms(), outcome=outcome)
+        self.ledger.append(finished)
+
+    async def models(self, request: Request) -> Response:
+        """GET /v1/models."""
+        return _json(answers.models_body(self.playbook.script.models))
+
+    async def show_ledger(self, request: Request) -> Response:
+        """GET /ledger."""
+        return _json({"entries": self.ledger.entries})
+
+    async def health(self, request: Request) -> Response:
+        """GET /health."""
+        return _json(
+            {"status": "ok", "turns": len(self.playbook.script.turns), "requests": self.ledger.last_seq}
+        )
+
+    async def take_control(self, request: Request) -> Response:
+        """POST /control."""
+        try:
+            self.control(load_control(await request.body()))
+        except ScriptError as refused:
+            return _json(answers.error_body(str(refused), "invalid_request_error", "bad_script"), status=400)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return await self.health(request)
+
+
+def make_app(studio: Studio) -> Starlette:
+    """The ASGI app of a studio."""
+    routes = [
+        Route("/ledger", studio.show_ledger, methods=["GET"]),
+        Route("/control", studio.take_control, methods=["POST"]),
+        Route("/health", studio.health, methods=["GET"]),
+    ]
+    for base in ("/v1", ""):
+        routes += [
+            Route(f"{base}/chat/completions", _Endpoint(studio), methods=["POST"]),
+            Route(f"{base}/models", studio.models, methods=["GET"]),
+        ]
+    return Starlette(routes=routes, exception_handlers={404: _unknown_route})
+
+
+class _Endpoint:
+    """Starlette wraps plain functions into request and response; the completions need the bare connection."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._studio.complete(scope, receive, send)
+
+
+async def _strike(exchange: Exchange, fault: Fault, request: ChatRequest, answer: answers.Answer) -> str:
+    match fault:
+        case Status():
+            headers = {} if fault.retry_after_s is None else {"retry-after": f"{fault.retry_after_s:g}"}
+            await exchange.whole(fault.status, answers.status_body(fault), headers)
+            return f"status_{fault.status}"
+        case Hang():
+            await exchange.until_client_gives_up()
+            return "hang"
+        case DropBeforeHeaders():
+            await exchange.hang_up()
+            return "drop_before_headers"
+        case DropMidStream():
+            await _send_first_part(exchange, fault, request, answer)
+            await exchange.hang_up()
+            return "drop_mid_stream"
+        case Garbage():
+            await _send(exchange, request, whole=answers.GARBAGE_JSON, event=answers.GARBAGE_SSE)
+            return "garbage"
+        case EmptyChoices():
+            whole = msgspec.json.encode(answers.completion_without_choices(answer))
+            await _send(
+                exchange, request, whole=whole, event=answers.sse(answers.chunk_without_choices(answer))
+            )
+            return "empty_choices"
+        case _:
+            assert_never(fault)
+
+
+async def _send_first_part(
+    exchange: Exchange, fault: DropMidStream, request: ChatRequest, answer: answers.Answer
+) -> None:
+    if not request.stream:
+        content = msgspec.json.encode(answers.completion(answer))
+        await exchange.start(200, "application/json", {"content-length": str(len(content))})
+        await exchange.piece(content[: len(content) // 2])
+        return
+    await exchange.start(200, EVENT_STREAM, {"cache-control": "no-cache"})
+    for chunk in answers.chunks(answer, include_usage=request.include_usage)[: fault.after_chunks]:
+        await exchange.piece(answers.sse(chunk))
+
+
+async def _send(exchange: Exchange, request: ChatRequest, *, whole: bytes, event: bytes) -> None:
+    if not request.stream:
+        await exchange.whole(200, whole)
+        return
+    await exchange.start(200, EVENT_STREAM, {"cache-control": "no-cache"})
+    await exchange.piece(event)
+    await exchange.piece(answers.DONE, last=True)
+
+
+async def _unknown_route(request: Request, error: Exception) -> Response:
+    reason = f"{request.method} {request.url.path}: this server knows chat/completions and models only"
+    return _json(answers.error_body(reason, "invalid_request_error", "unknown_url"), status=404)
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status_code=status, media_type="application/json")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
