@@ -46,7 +46,8 @@ class Writes:
 
     `invocations`: the last state of each changed one (None: the row goes; rows that go come before new ones,
     an id may come back under another seq). Drops of journals and inbox places come after what is added to
-    them. `values`: None removes one; `values_dropped` comes before `values`, `promise_drops` before `promises`.
+    them. `values`: None removes one; `values_dropped` comes before `values`, `promise_drops` before
+    `promises`.
     """
 
     __slots__ = (

@@ -2,7 +2,8 @@
 
 Rules of this file:
 1. Everyone who waits gets the same result, in this commit.
-2. What ends before it began leaves no record: its idempotency or workflow key is free again (semantics §9.1).
+2. What ends before it began leaves no record: its idempotency or workflow key is free again
+   (semantics §9.1).
 """
 
 from __future__ import annotations
