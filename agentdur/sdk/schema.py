@@ -16,7 +16,7 @@ def json_schema(
     """The schema of what is read (`validation`) or written; None when untyped, bytes, or beyond schemas."""
     if type_hint is bytes or type_hint is bytearray:
         return None
-    reader = JsonReader.PYDANTIC if is_model(type_hint) else reader_of(type_hint)
+    reader = JsonReader.PYDANTIC if is_model(type_hint) else reader_of(type_hint)[0]
     try:
         match reader:
             case JsonReader.UNTYPED:

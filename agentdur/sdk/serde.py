@@ -25,7 +25,7 @@ from agentdur.sdk.serde_kind import JsonReader, is_model, reader_of, type_name
 
 T = TypeVar("T")
 
-_BYTES = frozenset({bytes, bytearray, memoryview})
+_BYTES: frozenset[type] = frozenset({bytes, bytearray, memoryview})
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _UNWRITABLE = (
     TypeError,
@@ -206,6 +206,22 @@ class RequiredSerde(Serde[T]):
         return self.inner.serialize(obj)
 
 
+class DefaultingSerde(Serde[T]):
+    """Reads as `inner` does, and no bytes as `default`: for a handler whose argument has one."""
+
+    __slots__ = ("default", "inner")
+
+    def __init__(self, inner: Serde[T], default: T) -> None:
+        self.inner = inner
+        self.default = default
+
+    def deserialize(self, buf: bytes) -> T | None:
+        return self.inner.deserialize(buf) if buf else self.default
+
+    def serialize(self, obj: T | None) -> bytes:
+        return self.inner.serialize(obj)
+
+
 def serde_for(type_hint: Any) -> Serde[Any]:
     """The serde of an annotation, the same one each time. BadDefinition when the type has no JSON form."""
     try:
@@ -221,20 +237,23 @@ def _choose(type_hint: Any) -> Serde[Any]:
         return BytesSerde()
     if is_model(type_hint):
         return PydanticJsonSerde(type_hint)
-    match reader_of(type_hint):
+    reader, foreign = reader_of(type_hint)
+    match reader:
         case JsonReader.UNTYPED:
             return _PLAIN
         case JsonReader.MSGSPEC:
-            return _first_of(type_hint, MsgspecJsonSerde, PydanticTypeSerde)
+            return _first_of(type_hint, foreign, MsgspecJsonSerde, PydanticTypeSerde)
         case JsonReader.PYDANTIC:
-            return _first_of(type_hint, PydanticTypeSerde, MsgspecJsonSerde)
+            return _first_of(type_hint, foreign, PydanticTypeSerde, MsgspecJsonSerde)
 
 
-def _first_of(type_hint: Any, *ways: Callable[[Any], Serde[Any]]) -> Serde[Any]:
+def _first_of(type_hint: Any, foreign: list[Any], *ways: Callable[[Any], Serde[Any]]) -> Serde[Any]:
     """The first way that can be built; each library refuses some types the other one knows."""
     reasons = []
     for way in ways:
         try:
+            for part in foreign if way is MsgspecJsonSerde else ():
+                _adapter(part)  # msgspec would take any class on trust and fail on the first value
             return way(type_hint)
         except (TypeError, NameError, ValueError, AttributeError, pydantic.PydanticUserError) as error:
             reasons.append(str(error).splitlines()[0])

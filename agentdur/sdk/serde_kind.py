@@ -41,13 +41,14 @@ _CONTAINERS = frozenset({
 })  # fmt: skip
 
 
-def reader_of(type_hint: Any) -> JsonReader:
-    """The reader for an annotation."""
+def reader_of(type_hint: Any) -> tuple[JsonReader, list[Any]]:
+    """The reader for an annotation, and the parts of it that only pydantic can read."""
     if _is_anything(type_hint):
-        return JsonReader.UNTYPED
+        return JsonReader.UNTYPED, []
     seen = _Survey()
     seen.visit(type_hint)
-    return JsonReader.PYDANTIC if seen.foreign and not seen.struct else JsonReader.MSGSPEC
+    reader = JsonReader.PYDANTIC if seen.foreign and not seen.struct else JsonReader.MSGSPEC
+    return reader, seen.foreign
 
 
 def takes_none(type_hint: Any) -> bool:
@@ -90,7 +91,7 @@ class _Survey:
 
     def __init__(self) -> None:
         self.struct = False
-        self.foreign = False
+        self.foreign: list[Any] = []
         self._visited: set[int] = set()
 
     def visit(self, hint: Any) -> None:
@@ -109,16 +110,18 @@ class _Survey:
         elif isinstance(hint, typing.NewType):
             self.visit(hint.__supertype__)
         else:
-            self.foreign = True
+            self.foreign.append(hint)
 
     def _visit_generic(self, hint: Any, origin: Any) -> None:
         args = typing.get_args(hint)
         if origin is typing.Annotated:
-            self.foreign |= any(not isinstance(extra, msgspec.Meta | str) for extra in args[1:])
+            if any(not isinstance(extra, msgspec.Meta | str) for extra in args[1:]):
+                self.foreign.append(hint)
             self.visit(args[0])
             return
         if origin is typing.Literal:
-            self.foreign |= any(not isinstance(arg, int | str | None) for arg in args)
+            if any(not isinstance(arg, int | str | None) for arg in args):
+                self.foreign.append(hint)
             return
         if origin in (typing_extensions.Required, typing_extensions.NotRequired, typing.ClassVar):
             self.visit(args[0])
@@ -135,12 +138,12 @@ class _Survey:
         if issubclass(cls, msgspec.Struct):
             self.struct = True
         elif hasattr(cls, "__pydantic_core_schema__") or not _has_fields(cls):
-            self.foreign = True
+            self.foreign.append(cls)
             return
         try:
             hints = typing_extensions.get_type_hints(cls, include_extras=True)
         except (NameError, TypeError):
-            self.foreign = True  # pydantic also looks into the scope a class was made in
+            self.foreign.append(cls)  # pydantic also looks into the scope a class was made in
             return
         for hint in hints.values():
             self.visit(hint)
