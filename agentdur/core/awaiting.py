@@ -1,4 +1,10 @@
-"""When does what a suspended invocation waits for hold? Evaluates flat sets (V5, V6) and trees (V7)."""
+"""When does what a suspended invocation waits for hold? Evaluates flat sets (V5, V6) and trees (V7).
+
+Rules of this file:
+1. What is there is a success or a failure; where the aggregate cannot tell which counts, the handler runs and
+   decides: an attempt too many costs little, an invocation that is never woken is lost.
+2. Trees come from outside: nothing here recurses or grows with the size of an id.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,8 @@ from enum import Enum
 from agentdur.core.journal import Awaiting, Combinator
 from agentdur.core.state import Invocation
 
-NESTING_MAX = 1000
+NESTING_MAX = 200
+"""The reference stops at 1000; this is what JSON encoders hold on Python's default stack, and spare room."""
 
 
 class Resolution(Enum):
@@ -37,20 +44,36 @@ def depth(awaiting: Awaiting) -> int:
 def _leaves(inv: Invocation, awaiting: Awaiting, seen: int) -> list[Resolution]:
     out = []
     for completion in awaiting.completions:
-        bit = 1 << completion
-        if not inv.done & bit:
+        if not inv.done >> completion & 1:
             out.append(Resolution.PENDING)
         else:
-            out.append(Resolution.FAILURE if inv.failed & bit else Resolution.SUCCESS)
+            out.append(Resolution.FAILURE if inv.failed >> completion & 1 else Resolution.SUCCESS)
     for signal in awaiting.signals:
-        stored = any(name == signal and index >= seen for name, index in inv.signals)
-        out.append(Resolution.SUCCESS if stored else Resolution.PENDING)
+        resolved_since = _stored(inv.signals, signal, seen)
+        if _stored(inv.rejected, signal, seen):
+            out.append(Resolution.UNDETERMINED if resolved_since else Resolution.FAILURE)
+        else:
+            out.append(Resolution.SUCCESS if resolved_since else Resolution.PENDING)
     return out
 
 
+def _stored(signals: tuple[tuple[int | str, int], ...], signal: int | str, seen: int) -> bool:
+    return any(name == signal and index >= seen for name, index in signals)
+
+
 def _evaluate(inv: Invocation, awaiting: Awaiting, seen: int) -> Resolution:
-    children = _leaves(inv, awaiting, seen) + [_evaluate(inv, child, seen) for child in awaiting.nested]
-    return combine(awaiting.combinator, children)
+    if not awaiting.nested:
+        return combine(awaiting.combinator, _leaves(inv, awaiting, seen))
+    parents_first, todo = [], [awaiting]
+    while todo:
+        node = todo.pop()
+        parents_first.append(node)
+        todo += node.nested
+    known: dict[int, Resolution] = {}  # by the node's identity: all of them are alive while this runs
+    for node in reversed(parents_first):
+        children = _leaves(inv, node, seen) + [known[id(child)] for child in node.nested]
+        known[id(node)] = combine(node.combinator, children)
+    return known[id(awaiting)]
 
 
 def combine(combinator: Combinator, children: list[Resolution]) -> Resolution:
@@ -60,6 +83,8 @@ def combine(combinator: Combinator, children: list[Resolution]) -> Resolution:
         case Combinator.UNKNOWN:
             return Resolution.UNDETERMINED if ready else Resolution.PENDING
         case Combinator.FIRST_COMPLETED:
+            if len(set(ready)) > 1:
+                return Resolution.UNDETERMINED  # which of them came first is not known here
             return ready[0] if ready else Resolution.PENDING
         case Combinator.ALL_COMPLETED:
             return Resolution.SUCCESS if len(ready) == len(children) else Resolution.PENDING

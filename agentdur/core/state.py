@@ -87,10 +87,12 @@ class Invocation(Struct, frozen=True, gc=False):
     done: int = 0
     failed: int = 0
     signals: tuple[tuple[int | str, int], ...] = ()
-    """The last entry index at which each signal was stored."""
+    """The last entry index at which each signal was resolved."""
     journal_kept: bool = True
     output: Result | None = None
     """An Output command that was stored while its End has not come yet."""
+    rejected: tuple[tuple[int | str, int], ...] = ()
+    """The last entry index at which each signal was stored as a failure."""
 
     @property
     def id(self) -> InvocationId:

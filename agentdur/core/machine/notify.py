@@ -32,21 +32,24 @@ _BEGUN = (Status.INVOKED, Status.SUSPENDED, Status.PAUSED)
 
 def notify(inv: Invocation, message: Notify, now: int) -> Transition[Invocation | None]:
     """Store a completion that is still open, and let the invocation see it."""
-    bit = 1 << message.completion
-    if not inv.open & bit or inv.head.status not in _BEGUN:
+    if not inv.open >> message.completion & 1 or inv.head.status not in _BEGUN:
         return Transition(inv)  # redelivered, or too late: the invocation has ended
-    return store(inv, Completion(message.completion, message.of, message.outcome), bit, now)
+    entry = Completion(message.completion, message.of, message.outcome)
+    return store(inv, entry, 1 << message.completion, now)
 
 
 def store(inv: Invocation, entry: Notification, bit: int, now: int) -> Transition[Invocation | None]:
     """Append one notification and pass it on by status."""
     index = inv.length
     effects: tuple[Effect, ...] = (Append(inv.spec.id, index, entry),)
-    failed = inv.failed | bit if isinstance(entry.outcome, Failure) else inv.failed
+    failure = isinstance(entry.outcome, Failure)
     if isinstance(entry, Signal):
-        signals = (*(s for s in inv.signals if s[0] != entry.signal), (entry.signal, index))
-        after = replace(inv, length=index + 1, signals=signals)
+        of_kind = inv.rejected if failure else inv.signals
+        stored = (*(s for s in of_kind if s[0] != entry.signal), (entry.signal, index))
+        kind = {"rejected": stored} if failure else {"signals": stored}
+        after = replace(inv, length=index + 1, **kind)
     else:
+        failed = inv.failed | bit if failure else inv.failed
         after = replace(inv, length=index + 1, open=inv.open & ~bit, done=inv.done | bit, failed=failed)
     status = inv.head.status
     if status is Status.INVOKED:
