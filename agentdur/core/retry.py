@@ -21,8 +21,10 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, gc=False):
 
     def delay_ms(self, failures: int) -> int:
         """The wait after the `failures`-th failure (1 is the first), without jitter."""
-        exponent = min(failures - 1, 64)  # beyond that only overflow would change
-        return int(min(self.delay_ms_max, self.delay_ms_initial * self.factor**exponent))
+        try:
+            return int(min(self.delay_ms_max, self.delay_ms_initial * self.factor ** (failures - 1)))
+        except OverflowError:  # larger than any float, so larger than the limit
+            return self.delay_ms_max
 
     def exhausted(self, failures: int) -> bool:
         """True when no further attempt may follow `failures` failed ones."""
