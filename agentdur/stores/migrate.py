@@ -1,0 +1,66 @@
+"""The schema's version: kept in the file, moved forward when the store is opened.
+
+Rules of this file:
+1. A new file gets the tables as `tables` declares them. An older file is moved by STEPS, one version after
+   the other, in one transaction; both ways lead to the same schema.
+2. A released step is never changed.
+3. A file of a newer version, or of another program, is refused and left as it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlmodel import SQLModel
+
+from agentdur.core.errors import StoreFailed, StoreTooNew
+from agentdur.stores.tables import TABLES
+
+VERSION = 1
+STEPS: Mapping[int, tuple[str, ...]] = {}
+"""By version: the statements that lead from it to the next."""
+APPLICATION_ID = 0x61676475  # "agdu": tells our files from those of other programs
+
+
+def migrate(connection: sqlite3.Connection, steps: Mapping[int, tuple[str, ...]] = STEPS) -> None:
+    """Bring a file that can be written to the newest version; StoreTooNew when it is beyond it."""
+    newest = VERSION if steps is STEPS else max(steps) + 1
+    connection.execute("begin immediate")
+    try:
+        version = _version(connection)
+        if version > newest:
+            raise StoreTooNew(f"its schema has version {version}, this agentdur knows up to {newest}")
+        statements = declared() if version == 0 else (sql for v in range(version, newest) for sql in steps[v])
+        for statement in statements:
+            connection.execute(statement)
+        if version != newest:
+            connection.execute(f"pragma application_id = {APPLICATION_ID}")
+            connection.execute(f"pragma user_version = {newest}")
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """0 for an empty file."""
+    (application,) = connection.execute("pragma application_id").fetchone()
+    (version,) = connection.execute("pragma user_version").fetchone()
+    (tables,) = connection.execute("select count(*) from sqlite_schema").fetchone()
+    if tables and application != APPLICATION_ID:
+        raise StoreFailed("the file is the database of another program")
+    return int(version)
+
+
+def declared() -> Iterator[str]:
+    """The statements that make an empty file one of today's version."""
+    dialect = sqlite.dialect()
+    for model in TABLES:
+        table = SQLModel.metadata.tables[str(model.__tablename__)]
+        yield str(CreateTable(table).compile(dialect=dialect))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            yield str(CreateIndex(index).compile(dialect=dialect))

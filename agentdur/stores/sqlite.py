@@ -1,0 +1,101 @@
+"""The store in one SQLite file.
+
+Rules of this file:
+1. Two connections: the writer's is used by `commit` only, on the writer thread; the reader's by everything
+   else, on the engine's loop.
+2. A commit is durable when `commit` returns: write-ahead log, synced before each answer.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from agentdur.core.errors import StoreFailed
+from agentdur.core.ports import Writes
+from agentdur.stores.batch import PARTS, Batch, Part, make_batch
+from agentdur.stores.migrate import migrate
+from agentdur.stores.sqlite_file import FileLock, connect, told
+from agentdur.stores.sqlite_reads import SqliteReads
+from agentdur.stores.statements import DOOR, by_row, door
+
+
+class SqliteStore(SqliteReads):
+    """A `Store` in the file `path`, made when it is not there; while it is open, no other store is."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.realpath(path)
+        self._lock = FileLock(self.path + ".lock")
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Create or migrate; nothing when it is open. A StoreError says why it cannot be opened."""
+        if self._writer is not None:
+            return
+        with told(self.path):
+            self._lock.take()
+            try:
+                self._writer = connect(self.path)
+                migrate(self._writer)
+                for statement in door():
+                    self._writer.execute(statement)
+                self._reader = connect(self.path)
+                self._reader.execute("pragma query_only = on")
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Let go of the file. No commit may be under way."""
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
+        self._lock.release()
+
+    def prepare(self, writes: Writes) -> Batch:
+        """All that needs Python, so that `commit` needs it as little as possible."""
+        return make_batch(writes)
+
+    def commit(self, prepared: Batch) -> None:
+        """One statement, one transaction, one sync."""
+        writer = self._writer
+        if writer is None:
+            raise StoreFailed(f"{self.path} is not open")
+        with told(self.path):
+            if prepared.slow:
+                _commit_by_row(writer, prepared)
+            else:
+                writer.execute(DOOR, (*prepared.parts, prepared.blob))
+
+
+def _commit_by_row(writer: sqlite3.Connection, batch: Batch) -> None:
+    """What the door does, with every value as a parameter of its own."""
+    writer.execute("begin immediate")
+    try:
+        for part, text in zip(PARTS, batch.parts, strict=True):
+            if text is not None:
+                writer.executemany(by_row(part), _with_payload(part, msgspec.json.decode(text), batch.blob))
+        writer.execute("commit")
+    except BaseException:
+        if writer.in_transaction:
+            writer.execute("rollback")
+        raise
+
+
+def _with_payload(part: Part, rows: list[list[Any]], blob: bytes) -> Iterator[list[Any]]:
+    json = [n for n, column in enumerate(part.columns) if column in part.json]
+    for row in rows:
+        values = row[: len(part.columns)]
+        for n in json:
+            if values[n] is not None:
+                values[n] = msgspec.json.encode(values[n]).decode()
+        if part.payload:
+            start, size = row[-2:]
+            values.append(None if start is None else blob[start - 1 : start - 1 + size])
+        yield values

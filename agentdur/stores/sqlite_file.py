@@ -1,0 +1,154 @@
+"""The file under a SQLite store: who may use it, how it is opened, and what its errors mean.
+
+Rules of this file:
+1. Every sqlite3.Error becomes a StoreError here (`told`), nowhere else.
+2. One process at a time: `<file>.lock` is locked for as long as the store is open. The operating system lets
+   go of it when the process ends, however it ends. The lock file stays; a lock on a removed file protects
+   nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import msgspec
+
+from agentdur.core.errors import (
+    StoreCorrupt,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreLocked,
+    StoreReadOnly,
+)
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_ERRORS: dict[int, type[StoreError]] = {
+    sqlite3.SQLITE_FULL: StoreFull,
+    sqlite3.SQLITE_READONLY: StoreReadOnly,
+    sqlite3.SQLITE_PERM: StoreReadOnly,
+    sqlite3.SQLITE_CANTOPEN: StoreReadOnly,
+    sqlite3.SQLITE_CORRUPT: StoreCorrupt,
+    sqlite3.SQLITE_NOTADB: StoreCorrupt,
+    sqlite3.SQLITE_BUSY: StoreLocked,
+    sqlite3.SQLITE_LOCKED: StoreLocked,
+}
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def told(path: str) -> Iterator[None]:
+    """What goes wrong inside is told as a StoreError that names the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise meaning(error, path) from error
+    except msgspec.MsgspecError as error:  # the row is there, but not what was written
+        raise StoreCorrupt(f"{path}: {error}") from error
+    except OSError as error:
+        raise os_meaning(error, path) from error
+
+
+def meaning(error: sqlite3.Error, path: str) -> StoreError:
+    """The StoreError for an error of SQLite."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = -1 if code is None else code & 0xFF
+    known = _ERRORS.get(primary, StoreFailed)
+    if primary == sqlite3.SQLITE_IOERR and not _free(path):
+        known = StoreFull  # not every failed write says why
+    if primary == sqlite3.SQLITE_CANTOPEN and os.path.isdir(path):
+        known = StoreFailed
+    name = getattr(error, "sqlite_errorname", None)
+    return known(f"{path}: {error}" + (f" ({name})" if name else ""))
+
+
+def os_meaning(error: OSError, path: str) -> StoreError:
+    """The StoreError for an error of the operating system."""
+    detail = f"{path}: {error.strerror or error}"
+    if error.errno in _NO_SPACE:
+        return StoreFull(detail)
+    return StoreReadOnly(detail) if error.errno in _NO_WRITE else StoreFailed(detail)
+
+
+def _free(path: str) -> int:
+    """Bytes that may still be written beside the file."""
+    try:
+        space = os.statvfs(os.path.dirname(path))
+    except (OSError, AttributeError):
+        return 1  # unknown: not proven full
+    return space.f_bavail * space.f_frsize
+
+
+def connect(path: str, *, synchronous: str = "full") -> sqlite3.Connection:
+    """A connection in autocommit mode; the caller keeps to one thread at a time."""
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=256
+    )
+    connection.execute("pragma journal_mode = wal")
+    connection.execute(f"pragma synchronous = {synchronous}")
+    connection.execute("pragma temp_store = memory")
+    return connection
+
+
+class FileLock:
+    """`<file>.lock`: held by one store of one process at a time; holds the process's number."""
+
+    _held: ClassVar[set[tuple[int, int]]] = set()
+    """By (device, inode): the system's lock does not keep a process from itself."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file: int | None = None
+        self._identity = (0, 0)
+
+    def take(self) -> None:
+        """StoreLocked when another store has it."""
+        # A process loses its lock when it closes *any* descriptor of the file: look before opening.
+        if os.path.exists(self.path) and self._identify(os.stat(self.path)) in self._held:
+            raise StoreLocked(f"{self.path[: -len('.lock')]} is open in this process already")
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            _lock(file)
+        except OSError as error:
+            holder = os.read(file, 32).decode("ascii", "replace").strip()
+            os.close(file)
+            raise StoreLocked(f"{self.path[: -len('.lock')]} is open in process {holder or '?'}") from error
+        self._file, self._identity = file, self._identify(os.fstat(file))
+        self._held.add(self._identity)
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another store have it."""
+        if self._file is not None:
+            self._held.discard(self._identity)
+            os.close(self._file)
+            self._file = None
+
+    @staticmethod
+    def _identify(stat: os.stat_result) -> tuple[int, int]:
+        return stat.st_dev, stat.st_ino
+
+
+if sys.platform == "win32":
+
+    def _lock(file: int) -> None:
+        os.lseek(file, 1 << 20, os.SEEK_SET)  # beyond the number, so that others may read it
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        os.lseek(file, 0, os.SEEK_SET)
+
+else:
+
+    def _lock(file: int) -> None:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
