@@ -16,6 +16,8 @@ from agentdur.core.target import HandlerKind, ObjectAddress, ServiceKind, Target
 T0 = 1_700_000_000_000
 NOW = T0 + 5_000
 DAY = 86_400_000
+DONE = Success(b"done")
+OOPS = Failure(500, "oops", (("restate_code", "RT0007"),), "line 3")
 
 
 def inv_id(n: int) -> InvocationId:
@@ -120,7 +122,7 @@ def pending(**head: Any) -> Invocation:
     return running(ADD, attempt=0, status=Status.INBOXED, **head)
 
 
-def completed(result: Result = Success(b"done"), target: Target = GREET, **head: Any) -> Invocation:
+def completed(result: Result = DONE, target: Target = GREET, **head: Any) -> Invocation:
     """Has ended with this result a while ago."""
     return running(target, length=4, status=Status.COMPLETED, result=result, completed_at=T0 + 9, **head)
 
@@ -133,6 +135,3 @@ def waiter(invocation: InvocationId = CALLER, completion: int = 2) -> Waiter:
 def say(state: Invocation | None, message: ToInvocation, now: int = NOW) -> Transition[Invocation | None]:
     """Apply a message in the small world of CATALOG."""
     return apply(state, message, now, CATALOG)
-
-
-OOPS = Failure(500, "oops", (("restate_code", "RT0007"),), "line 3")

@@ -4,6 +4,7 @@ Rules of this file:
 1. Only the attempt that was started last may speak; what an older one says is ignored.
 2. A failure is counted within one running stretch; suspension, pause and the owner's restart begin a new one.
 3. A delay the handler asked for replaces the next back-off and is not counted.
+4. A stored Output stays: the next attempt replays it and only has to say End.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from agentdur.core import commands as c
 from agentdur.core.awaiting import NESTING_MAX, depth, resolved
-from agentdur.core.effects import ArmRetry, ClearTimer, Send, Start, Stop, Transition
+from agentdur.core.effects import ArmRetry, ClearTimer, Refuse, Send, Start, Stop, Transition
 from agentdur.core.journal import Failure
 from agentdur.core.machine.finish import finish
 from agentdur.core.machine.operate import resumed
@@ -21,7 +22,7 @@ from agentdur.core.state import Invocation, Status
 from agentdur.core.target import HandlerKind
 
 NO_OUTPUT = Failure(500, "the handler ended without an output")
-TOO_DEEP = Failure(500, "the awaited futures are nested too deeply")
+TOO_DEEP = Failure(500, "the awaited futures are nested too deeply", (("restate_code", "RT0025"),))
 
 
 def current(inv: Invocation, attempt: int) -> bool:
@@ -59,9 +60,7 @@ def retry_due(inv: Invocation, message: c.RetryDue, now: int) -> Transition[Invo
     head = inv.head
     if head.status is not Status.INVOKED or head.retry_at is None or head.attempt != message.attempt:
         return Transition(inv)
-    after = replace(
-        inv, head=replace(head, attempt=head.attempt + 1, retry_at=None, modified_at=now), output=None
-    )
+    after = replace(inv, head=replace(head, attempt=head.attempt + 1, retry_at=None, modified_at=now))
     return Transition(after, (Start(inv.spec.id, after.head.attempt),))
 
 
@@ -74,7 +73,7 @@ def recover(inv: Invocation, now: int) -> Transition[Invocation | None]:
 
 def pin(inv: Invocation, message: c.Pin) -> Transition[Invocation | None]:
     """Keep to this deployment from the first stored entry on."""
-    if inv.head.deployment is not None:
+    if inv.head.deployment is not None or inv.head.status is not Status.INVOKED:
         return Transition(inv)
     return Transition(
         replace(inv, head=replace(inv.head, deployment=message.deployment, protocol=message.protocol))
@@ -98,7 +97,7 @@ def suspend(inv: Invocation, message: c.Suspend, now: int) -> Transition[Invocat
         failures=0,
         modified_at=now,
     )
-    return Transition(replace(inv, head=head, output=None))
+    return Transition(replace(inv, head=head))
 
 
 def fail(inv: Invocation, message: c.Fail, now: int) -> Transition[Invocation | None]:
@@ -119,21 +118,19 @@ def fail(inv: Invocation, message: c.Fail, now: int) -> Transition[Invocation | 
     if message.behavior == "fail" or (exhausted and policy.on_exhausted == "kill"):
         return finish(replace(inv, head=head), message.error, now)
     if message.behavior == "pause" or exhausted:
-        return Transition(replace(inv, head=replace(head, status=Status.PAUSED), output=None))
+        return Transition(replace(inv, head=replace(head, status=Status.PAUSED)))
     if message.delay_ms is not None:
         delay = message.delay_ms
     else:
         delay = with_jitter(policy.delay_ms(failures), message.chance)
-    after = replace(inv, head=replace(head, retry_at=now + delay), output=None)
+    after = replace(inv, head=replace(head, retry_at=now + delay))
     return Transition(after, (ArmRetry(inv.spec.id, head.attempt, now + delay),))
 
 
 def end(inv: Invocation, message: c.End, now: int) -> Transition[Invocation | None]:
-    """The handler is done: its stored Output is the result."""
+    """The handler is done: its stored Output is the result; without one the attempt has failed."""
     if not current(inv, message.attempt):
         return Transition(inv)
     if inv.output is None:
-        return Transition(
-            inv, ()
-        )  # the driver reports an attempt failure: End without Output breaks the protocol
+        return Transition(inv, (Refuse(inv.spec.id, message.attempt, NO_OUTPUT),))
     return finish(inv, inv.output, now)

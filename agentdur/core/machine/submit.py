@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agentdur.core.commands import Acquire, Notify, Submit
 from agentdur.core.effects import Append, Effect, Send, SetTimer, Start, Transition
-from agentdur.core.journal import Completion, Failure, Input, Result, Signal
+from agentdur.core.journal import Completion, Entry, Failure, Input, Output, Result, Signal
 from agentdur.core.state import Accepted, Head, Invocation, Status, Waiter
 from agentdur.core.target import HandlerKind
 
@@ -54,16 +54,28 @@ def accepted(message: Submit, now: int, effects: list[Effect]) -> Invocation:
     if not message.prefix:
         effects.append(Append(message.id, 0, Input(headers=message.headers, value=message.value)))
         return Invocation(spec, head, 1)
+    return copied(Invocation(spec, head), message.prefix, effects)
+
+
+def copied(inv: Invocation, prefix: tuple[Entry, ...], effects: list[Effect]) -> Invocation:
+    """With the entries of a restarted journal; each of their commands has its completion among them."""
     done = failed = 0
-    signals: list[tuple[int | str, int]] = []
-    for index, entry in enumerate(message.prefix):
-        effects.append(Append(message.id, index, entry))
+    output: Result | None = None
+    signals: dict[int | str, int] = {}
+    rejected: dict[int | str, int] = {}
+    for index, entry in enumerate(prefix):
+        effects.append(Append(inv.spec.id, index, entry))
         if isinstance(entry, Completion):
             done |= 1 << entry.id
             failed |= (1 << entry.id) if isinstance(entry.outcome, Failure) else 0
         elif isinstance(entry, Signal):
-            signals.append((entry.signal, index))
-    return Invocation(spec, head, len(message.prefix), 0, done, failed, tuple(signals))
+            (rejected if isinstance(entry.outcome, Failure) else signals)[entry.signal] = index
+        elif isinstance(entry, Output):
+            output = entry.result  # replayed by the handler, which then only says End
+    return replace(
+        inv, length=len(prefix), done=done, failed=failed, output=output,
+        signals=tuple(signals.items()), rejected=tuple(rejected.items()),
+    )  # fmt: skip
 
 
 def meet(state: Invocation, message: Submit) -> Transition[Invocation | None]:
