@@ -31,7 +31,7 @@ def resumed(inv: Invocation, now: int) -> Invocation:
         inv.head, status=Status.INVOKED, attempt=inv.head.attempt + 1, failures=0, retry_at=None,
         awaiting=None, seen=0, modified_at=now,
     )  # fmt: skip
-    return replace(inv, head=head, output=None)
+    return replace(inv, head=head)
 
 
 def kill(inv: Invocation, message: c.Kill, now: int) -> Transition[Invocation | None]:
@@ -53,7 +53,7 @@ def pause(inv: Invocation, now: int) -> Transition[Invocation | None]:
     if status is not Status.INVOKED:
         raise WrongStatus(f"{inv.spec.id} is {status.value}, it cannot be paused")
     head = replace(inv.head, status=Status.PAUSED, retry_at=None, modified_at=now)
-    return Transition(replace(inv, head=head, output=None), (Stop(inv.spec.id, "paused"),))
+    return Transition(replace(inv, head=head), (Stop(inv.spec.id, "paused"),))
 
 
 def resume(inv: Invocation, message: c.Resume, now: int) -> Transition[Invocation | None]:
@@ -63,9 +63,12 @@ def resume(inv: Invocation, message: c.Resume, now: int) -> Transition[Invocatio
         raise TooEarly(f"{inv.spec.id} is {status.value}")
     if status is Status.COMPLETED:
         raise WrongStatus(f"{inv.spec.id} is completed, it cannot be resumed")
-    if status is Status.INVOKED and inv.head.retry_at is None:
-        if message.deployment not in (None, inv.head.deployment):
+    if message.deployment not in (None, inv.head.deployment):
+        if status is Status.INVOKED:
             raise WrongStatus(f"{inv.spec.id} is running, its deployment cannot change")
+        if inv.head.deployment is None:
+            raise WrongStatus(f"{inv.spec.id} has no deployment yet that could be changed")
+    if status is Status.INVOKED and inv.head.retry_at is None:
         return Transition(inv)
     after = resumed(inv, now)
     if message.deployment is not None:
