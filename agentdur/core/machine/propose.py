@@ -28,7 +28,7 @@ from agentdur.core.effects import (
     SetTimer,
     Transition,
 )
-from agentdur.core.ids import BadId, InvocationId, parse_awakeable_id
+from agentdur.core.ids import BadId, InvocationId, parse_awakeable_id, parse_invocation_id
 from agentdur.core.machine.attempt import current
 from agentdur.core.state import Invocation, Waiter
 from agentdur.core.target import HandlerKind, PromiseAddress, ServiceKind
@@ -112,9 +112,8 @@ def _apply(d: _Draft, entry: j.Proposal) -> None:
             _call(d, entry)
         case j.GetPromise() | j.PeekPromise() | j.CompletePromise():
             _promise(d, entry)
-        case j.SendSignal(target=target, signal=signal, outcome=outcome):
-            d.append(entry)
-            d.effects.append(Send(c.SignalTo(target, signal, outcome)))
+        case j.SendSignal():
+            _send_signal(d, entry)
         case j.CompleteAwakeable():
             _awakeable(d, entry)
         case j.AttachInvocation(target=to, completion=cid) | j.GetInvocationOutput(target=to, completion=cid):
@@ -217,6 +216,15 @@ def _promise(d: _Draft, entry: j.GetPromise | j.PeekPromise | j.CompletePromise)
         d.effects.append(Send(c.SettlePromise(address, entry.result, me, cid)))
     else:
         d.effects.append(Send(c.ReadPromise(address, me, cid, isinstance(entry, j.GetPromise))))
+
+
+def _send_signal(d: _Draft, entry: j.SendSignal) -> None:
+    try:
+        target = parse_invocation_id(entry.target)
+    except BadId as error:
+        raise _Refused(PRECONDITION, f"bad invocation id {error}") from error
+    d.append(entry)
+    d.effects.append(Send(c.SignalTo(target, entry.signal, entry.outcome)))
 
 
 def _awakeable(d: _Draft, entry: j.CompleteAwakeable) -> None:
