@@ -1,0 +1,53 @@
+"""The ingress as an application: served alone, or mounted into another FastAPI app under a prefix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from agentdur.core.ports import Engine
+from agentdur.ingress.errors import unknown_service
+from agentdur.ingress.front import Front
+from agentdur.ingress.openapi import openapi, openapi_of_all
+from agentdur.ingress.replies import Receive, Scope, Send
+from agentdur.ingress.settings import DEFAULTS, IngressSettings
+
+OPENAPI_PATH = "/restate/openapi"
+DOCS_PATH = "/restate/docs"
+TITLE = "agentdur ingress"
+
+
+class Ingress(FastAPI):
+    """FastAPI carries the documents; all else goes through the front, past routing and middleware."""
+
+    def __init__(self, engine: Engine, settings: IngressSettings) -> None:
+        super().__init__(title=TITLE, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH, redoc_url=None)
+        self._engine = engine
+        self._front = Front(engine, settings)
+        self.add_api_route(f"{OPENAPI_PATH}/{{name}}", self._openapi_of, include_in_schema=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or not await self._front(scope, receive, send):
+            await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """The document of everything that is served now."""
+        return openapi_of_all(self._engine.catalog.services.values(), TITLE)
+
+    async def _openapi_of(self, name: str) -> JSONResponse:
+        """The document of one service."""
+        service = self._engine.catalog.services.get(name)
+        if service is None:
+            error = unknown_service(name)
+            return JSONResponse(
+                {"code": error.status, "message": error.message, "source": "ingress"}, error.status
+            )
+        return JSONResponse(openapi(service))
+
+
+def create_ingress(engine: Engine, settings: IngressSettings = DEFAULTS) -> FastAPI:
+    """An ASGI application that serves what `engine` serves. The caller starts and stops the engine."""
+    return Ingress(engine, settings)
