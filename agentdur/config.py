@@ -409,8 +409,8 @@ The first source that names a setting wins:
 4. the default.
 
 In the file a table is another way to write a common beginning: `max-attempts = 5` under
-`[default-retry-policy]` is `default-retry-policy-max-attempts = 5`. A name that is no setting is refused, with the
-nearest one that is.
+`[default-retry-policy]` is `default-retry-policy-max-attempts = 5`. A name that is no setting is refused,
+and the nearest one that is a setting is named.
 `agentdur config` prints every setting with its value and its source.
 
 | setting | default | takes | meaning |

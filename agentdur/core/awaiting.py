@@ -9,6 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 from enum import Enum
+from typing import assert_never
 
 from agentdur.core.journal import Awaiting, Combinator
 from agentdur.core.state import Invocation
@@ -92,6 +93,8 @@ def combine(combinator: Combinator, children: list[Resolution]) -> Resolution:
             return _decisive(children, ready, Resolution.SUCCESS, Resolution.FAILURE)
         case Combinator.ALL_SUCCEEDED_OR_FIRST_FAILED:
             return _decisive(children, ready, Resolution.FAILURE, Resolution.SUCCESS)
+        case _:
+            assert_never(combinator)
 
 
 def _decisive(

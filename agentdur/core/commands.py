@@ -45,12 +45,14 @@ class Submit(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Propose(Struct, frozen=True, gc=False):
-    """A driver's new entries, in order. `callees`: an id for each Call and OneWayCall among them."""
+    """A driver's new entries, in order. `callees`: an id for each Call and OneWayCall among them.
+    `end`: an End follows, in the same breath."""
 
     id: InvocationId
     attempt: int
     entries: tuple[Proposal, ...]
     callees: tuple[InvocationId, ...] = ()
+    end: bool = False
 
 
 class End(Struct, frozen=True, gc=False):

@@ -91,6 +91,12 @@ class Handler:
         """Which handler, and where its function is."""
         return f"{self.service.name}/{self.name} ({where(self.fn)})"
 
+    @property
+    def request_content_type(self) -> str:
+        """What a client says its body is: the accepted type, or bytes where any type is."""
+        accept = self.options.get("accept") or (_OCTETS if self._input_hint is bytes else _JSON)
+        return _OCTETS if "*" in accept else accept
+
     def meta(self, defaults: HandlerOptions) -> HandlerMeta:
         """What the engine and the frontends need of it, with all options resolved."""
         private = self.options.get("ingress_private")

@@ -4,19 +4,25 @@ The statement is an insert into the view `door`, which has a column per part of 
 part to its table. So a commit of any size crosses into SQLite once, and is one transaction by itself.
 
 Rules of this file:
-1. A part is a JSON array of rows, null when there are none. Bytes are not in it: they are sliced out of one
-   blob that all parts share, by offset (from 1) and length.
-2. The order of parts that touch the same table is the order of the fields of `Writes`.
-3. SQLite cuts JSON text at a NUL character. A commit that has one, or more bytes than one parameter may
-   have, is `slow`: written row by row, with the same result.
+1. A part is a JSON array of rows, null when there are none. What rows of a commit have in common (kind, name,
+   times, …) is said once: a row of a part with `members` stands for all its members, an object whose key and
+   value SQLite hands over without parsing anything again. That is most of what a commit costs.
+2. Bytes are not in the JSON: they are sliced out of one blob that all parts share. A place in it is one
+   number, offset (from 1) and length; null stays null.
+3. The order of parts that touch the same table is the order of the fields of `Writes`.
+4. SQLite cuts JSON text at a NUL character. A commit that has one, or more bytes than one parameter may
+   have, is written row by row, with the same result.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from agentdur.core.errors import StoreFailed
 from agentdur.core.journal import Failure, Success
 from agentdur.core.ports import Saved, Writes
 from agentdur.core.state import Edit, PromiseState
@@ -31,13 +37,31 @@ from agentdur.stores.invocations import (
 
 BYTES_PER_BATCH_MAX = 500_000_000
 """Above it a commit is written row by row; SQLite takes at most a billion bytes in one parameter."""
+ENTRIES_PER_JOURNAL_MAX = 1 << 24
+"""A journal's number and an entry's index share one number in a batch."""
 
 Rows: TypeAlias = list[tuple[Any, ...]]
 OBJECT = ("service", "scope", "key")
 
+_INDEX_BITS = 24
+_LENGTH_BITS = 31
+_LENGTH_MASK = (1 << _LENGTH_BITS) - 1
+
+
+class Member(NamedTuple):
+    """A column of a member `m`, in SQL and in Python, from its key and value."""
+
+    column: str
+    sql: str
+    read: Callable[[Any, Any], Any]
+
 
 class Part(NamedTuple):
-    """What a part does to its table. A row has the `columns`, then offset and length of `payload`."""
+    """What a part does to its table.
+
+    A row has the `columns`, then the object of its members when there are any, else the place of its
+    `payload` when it has one. A member's payload is its value.
+    """
 
     name: str
     table: str
@@ -45,16 +69,29 @@ class Part(NamedTuple):
     columns: tuple[str, ...]
     payload: str | None = None
     json: frozenset[str] = frozenset()
+    members: tuple[Member, ...] = ()
 
+
+_INVOCATION_BORN = (
+    Member("id", "m.key", lambda key, _: key),
+    Member("seq", "m.value", lambda _, value: value),
+)
+_INVOCATION = (Member("seq", "cast(m.key as integer)", lambda key, _: key),)
+_ENTRY = (
+    Member("seq", f"m.key >> {_INDEX_BITS}", lambda key, _: key >> _INDEX_BITS),
+    Member("idx", f"m.key & {ENTRIES_PER_JOURNAL_MAX - 1}", lambda key, _: key & ENTRIES_PER_JOURNAL_MAX - 1),
+)
 
 PARTS = (
     Part("gone", "invocation", "delete", ("seq",)),
-    Part("born", "invocation", "insert", (*SPEC_COLUMNS, *HEAD_COLUMNS), "result", JSON_COLUMNS),
-    Part("changed", "invocation", "update", ("seq", *HEAD_COLUMNS), "result", JSON_COLUMNS),
+    Part(
+        "born", "invocation", "insert",
+        (*SPEC_COLUMNS, *HEAD_COLUMNS), None, JSON_COLUMNS, _INVOCATION_BORN,
+    ),
+    Part("changed", "invocation", "update", HEAD_COLUMNS, "result", JSON_COLUMNS, _INVOCATION),
     Part(
         "entries", "journal", "insert",
-        ("seq", "idx", "kind", "name", "branch", "completion", "detail", "at"),
-        "payload", frozenset({"detail"}),
+        ("kind", "name", "branch", "completion", "detail", "at"), "payload", frozenset({"detail"}), _ENTRY,
     ),
     Part("journal_drops", "journal", "delete", ("seq",)),
     Part("values_dropped", "state", "delete", OBJECT),
@@ -78,15 +115,18 @@ PARTS = (
 
 
 class Batch(NamedTuple):
-    """A prepared commit: `parts` in the order of PARTS as JSON text, `blob` with all their bytes."""
+    """A prepared commit: `parts` in the order of PARTS as JSON text, `blob` with all their bytes.
+
+    When `by_row` is given, it says the same: for each part the values of its columns, members and payload.
+    """
 
     parts: tuple[str | None, ...]
     blob: bytes
-    slow: bool
+    by_row: tuple[tuple[Part, Rows], ...] = ()
 
 
 class _Bytes:
-    """Collects bytes; a place in it is (offset from 1, length), or two nulls for None."""
+    """Collects bytes; a place in it is offset from 1 and length in one number, None for None."""
 
     __slots__ = ("chunks", "end")
 
@@ -94,13 +134,19 @@ class _Bytes:
         self.chunks: list[bytes] = []
         self.end = 1
 
-    def put(self, value: bytes | None) -> tuple[int | None, int | None]:
+    def put(self, value: bytes | None) -> int | None:
         if value is None:
-            return None, None
-        start, size = self.end, len(value)
+            return None
+        size = len(value)
+        place = self.end << _LENGTH_BITS | size
         self.chunks.append(value)
-        self.end = start + size
-        return start, size
+        self.end += size
+        return place
+
+
+def place_sql(place: str) -> str:
+    """The bytes at a place, in SQL."""
+    return f"substr(new.blob, {place} >> {_LENGTH_BITS}, {place} & {_LENGTH_MASK})"
 
 
 def make_batch(writes: Writes) -> Batch:
@@ -108,43 +154,69 @@ def make_batch(writes: Writes) -> Batch:
     blob = _Bytes()
     rows: dict[str, Rows] = {part.name: [] for part in PARTS}
     _invocations(writes.invocations, rows, blob)
-    _journal(writes, rows["entries"], blob)
+    rows["entries"] = _journal(writes, blob)
     rows["journal_drops"] = [(seq,) for seq in writes.journal_drops]
     _keys(writes, rows, blob)
     rows["timers_set"] = [(timer.at, timer.seq, timer.completion) for timer in writes.timers]
     rows["timers_dropped"] = [(timer.at, timer.seq, timer.completion) for timer in writes.timer_drops]
+    if blob.end > BYTES_PER_BATCH_MAX:
+        return _by_row(rows, blob)
     encode = msgspec.json.encode
     parts = tuple(encode(part).decode() if (part := rows[each.name]) else None for each in PARTS)
-    slow = blob.end > BYTES_PER_BATCH_MAX or any(part is not None and "\\u0000" in part for part in parts)
-    return Batch(parts, b"".join(blob.chunks), slow)
+    if any(part is not None and "\\u0000" in part for part in parts):
+        return _by_row(rows, blob)
+    return Batch(parts, b"".join(blob.chunks))
 
 
 def _invocations(invocations: dict[int, Saved | None], rows: dict[str, Rows], blob: _Bytes) -> None:
-    gone, born, changed = rows["gone"], rows["born"], rows["changed"]
+    gone = rows["gone"]
+    born: dict[tuple[Any, ...], dict[str, int]] = {}
+    changed: dict[tuple[Any, ...], dict[int, int | None]] = {}
     for seq, saved in invocations.items():
         if saved is None:
             gone.append((seq,))
             continue
+        values = head_values(saved)
         result = saved.head.result
-        place = blob.put(result.value if type(result) is Success else None)
+        place = blob.put(result.value) if type(result) is Success else None
         if saved.new:
-            born.append((*spec_values(seq, saved.spec), *head_values(saved), *place))
-        else:
-            changed.append((seq, *head_values(saved), *place))
+            born.setdefault(spec_values(saved.spec) + values, {})[saved.spec.id] = seq
+        if not saved.new or place is not None:
+            changed.setdefault(values, {})[seq] = place
+    rows["born"] = [(*values, members) for values, members in born.items()]
+    rows["changed"] = [(*values, members) for values, members in changed.items()]
 
 
-def _journal(writes: Writes, rows: Rows, blob: _Bytes) -> None:
-    chunks, start = blob.chunks, blob.end
+def _journal(writes: Writes, blob: _Bytes) -> Rows:
+    rows: Rows = []
+    groups: dict[tuple[Any, ...], dict[int, int | None]] = {}
+    chunks, end = blob.chunks, blob.end
     for seq, index, entry, at in writes.journal:
         kind, name, branch, completion, payload, detail = WRITERS[type(entry)](entry)
         if payload is None:
-            rows.append((seq, index, kind, name, branch, completion, detail, at, None, None))
+            place = None
         else:
             size = len(payload)
-            rows.append((seq, index, kind, name, branch, completion, detail, at, start, size))
+            place = end << _LENGTH_BITS | size
             chunks.append(payload)
-            start += size
-    blob.end = start
+            end += size
+        position = seq << _INDEX_BITS | index
+        if index >= ENTRIES_PER_JOURNAL_MAX:
+            raise StoreFailed(f"journal {seq} has more than {ENTRIES_PER_JOURNAL_MAX} entries")
+        if detail is not None:
+            rows.append((kind, name, branch, completion, detail, at, {position: place}))
+            continue
+        group = (kind, name, branch, completion, None, at)
+        members = groups.get(group)
+        if members is None:
+            groups[group] = {position: place}
+        else:
+            members[position] = place
+    blob.end = end
+    if len(rows) + sum(map(len, groups.values())) != len(writes.journal):
+        raise StoreFailed("a commit has an entry twice")
+    rows += [(*group, members) for group, members in groups.items()]
+    return rows
 
 
 def _keys(writes: Writes, rows: dict[str, Rows], blob: _Bytes) -> None:
@@ -153,7 +225,7 @@ def _keys(writes: Writes, rows: dict[str, Rows], blob: _Bytes) -> None:
         if value is None:
             rows["values_removed"].append((o.service, o.scope, o.key, name))
         else:
-            rows["values_set"].append((o.service, o.scope, o.key, name, *blob.put(value)))
+            rows["values_set"].append((o.service, o.scope, o.key, name, blob.put(value)))
     for o, holder in writes.locks.items():
         if holder is None:
             rows["unlocked"].append((o.service, o.scope, o.key))
@@ -171,4 +243,33 @@ def _keys(writes: Writes, rows: dict[str, Rows], blob: _Bytes) -> None:
 def _promise(state: PromiseState, blob: _Bytes) -> tuple[Any, ...]:
     result = state.result
     payload = result.value if isinstance(result, Success) else None
-    return (result if isinstance(result, Failure) else None, state.waiters or None, *blob.put(payload))
+    return (result if isinstance(result, Failure) else None, state.waiters or None, blob.put(payload))
+
+
+def _by_row(rows: dict[str, Rows], blob: _Bytes) -> Batch:
+    """The batch without its JSON text and its limits: one tuple of parameters for each row of a table."""
+    whole = b"".join(blob.chunks)
+    return Batch((), b"", tuple((part, [*_flat(part, rows[part.name], whole)]) for part in PARTS))
+
+
+def _flat(part: Part, rows: Rows, blob: bytes) -> Iterator[tuple[Any, ...]]:
+    width = len(part.columns)
+    for row in rows:
+        values = [
+            value if column not in part.json or value is None else msgspec.json.encode(value).decode()
+            for column, value in zip(part.columns, row[:width], strict=True)
+        ]
+        values = [value.value if isinstance(value, Enum) else value for value in values]
+        if not part.members:
+            yield (*values, *([_at(blob, row[width])] if part.payload else []))
+            continue
+        for key, value in row[width].items():
+            own = [member.read(key, value) for member in part.members]
+            yield (*values, *own, *([_at(blob, value)] if part.payload else []))
+
+
+def _at(blob: bytes, place: int | None) -> bytes | None:
+    if place is None:
+        return None
+    start = (place >> _LENGTH_BITS) - 1
+    return blob[start : start + (place & _LENGTH_MASK)]

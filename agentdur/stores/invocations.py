@@ -17,18 +17,19 @@ from agentdur.core.state import Accepted, Head, Status, Waiter
 from agentdur.core.target import HandlerKind, ServiceKind, Target
 
 SPEC_COLUMNS = (
-    "seq", "id", "service", "handler", "key", "scope", "service_kind", "handler_kind", "created_at",
+    "service", "handler", "key", "scope", "service_kind", "handler_kind", "created_at",
     "invoked_by", "caller", "idempotency_key", "completion_retention_ms", "journal_retention_ms",
     "execute_at", "restarted_from", "seed", "traceparent",
 )  # fmt: skip
+"""All that never changes, but the numbers `seq` and `id`."""
 HEAD_COLUMNS = (
     "status", "modified_at", "completed_at", "attempt", "failures", "retry_at", "last_failure",
     "last_failure_entry", "deployment", "protocol", "awaiting", "seen", "waiters", "failure", "journal_kept",
     "expires_at", "journal_expires_at",
 )  # fmt: skip
-"""All that changes, but `result`: bytes come last."""
+"""All that changes, but `result`, which is bytes."""
 JSON_COLUMNS = frozenset({"last_failure", "awaiting", "waiters", "failure"})
-ROW_COLUMNS = (*SPEC_COLUMNS, *HEAD_COLUMNS, "result")
+ROW_COLUMNS = ("seq", "id", *SPEC_COLUMNS, *HEAD_COLUMNS, "result")
 
 Values: TypeAlias = tuple[Any, ...]
 
@@ -40,12 +41,12 @@ _SERVICE_KIND = {kind.value: kind for kind in ServiceKind}
 _HANDLER_KIND = {kind.value: kind for kind in HandlerKind}
 
 
-def spec_values(seq: int, spec: Accepted) -> Values:
+def spec_values(spec: Accepted) -> Values:
     """The values of SPEC_COLUMNS."""
     target = spec.target
     return (
-        seq, spec.id, target.service, target.handler, target.key, target.scope, target.service_kind,
-        target.handler_kind, spec.created_at, spec.invoked_by, spec.caller, spec.idempotency_key,
+        target.service, target.handler, target.key, target.scope, target.service_kind, target.handler_kind,
+        spec.created_at, spec.invoked_by, spec.caller, spec.idempotency_key,
         spec.completion_retention_ms, spec.journal_retention_ms, spec.execute_at, spec.restarted_from,
         None if spec.seed is None else str(spec.seed), spec.traceparent or None,
     )  # fmt: skip

@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from typing import Any
-
-import msgspec
 
 from agentdur.core.errors import StoreFailed
 from agentdur.core.ports import Writes
-from agentdur.stores.batch import PARTS, Batch, Part, make_batch
+from agentdur.stores.batch import Batch, make_batch
 from agentdur.stores.migrate import migrate
 from agentdur.stores.sqlite_file import FileLock, connect, told
 from agentdur.stores.sqlite_reads import SqliteReads
@@ -68,7 +64,7 @@ class SqliteStore(SqliteReads):
         if writer is None:
             raise StoreFailed(f"{self.path} is not open")
         with told(self.path):
-            if prepared.slow:
+            if prepared.by_row:
                 _commit_by_row(writer, prepared)
             else:
                 writer.execute(DOOR, (*prepared.parts, prepared.blob))
@@ -78,24 +74,10 @@ def _commit_by_row(writer: sqlite3.Connection, batch: Batch) -> None:
     """What the door does, with every value as a parameter of its own."""
     writer.execute("begin immediate")
     try:
-        for part, text in zip(PARTS, batch.parts, strict=True):
-            if text is not None:
-                writer.executemany(by_row(part), _with_payload(part, msgspec.json.decode(text), batch.blob))
+        for part, rows in batch.by_row:
+            writer.executemany(by_row(part), rows)
         writer.execute("commit")
     except BaseException:
         if writer.in_transaction:
             writer.execute("rollback")
         raise
-
-
-def _with_payload(part: Part, rows: list[list[Any]], blob: bytes) -> Iterator[list[Any]]:
-    json = [n for n, column in enumerate(part.columns) if column in part.json]
-    for row in rows:
-        values = row[: len(part.columns)]
-        for n in json:
-            if values[n] is not None:
-                values[n] = msgspec.json.encode(values[n]).decode()
-        if part.payload:
-            start, size = row[-2:]
-            values.append(None if start is None else blob[start - 1 : start - 1 + size])
-        yield values

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from agentdur.stores.batch import PARTS, Part
+from agentdur.stores.batch import PARTS, Part, place_sql
 
 DOOR = f"insert into door values ({', '.join('?' * (len(PARTS) + 1))})"
 """Takes the parts of a `Batch` and its blob."""
@@ -29,19 +29,28 @@ def door() -> Iterator[str]:
 
 
 def by_row(part: Part) -> str:
-    """The statement for one row, with its values as parameters: the columns, then the payload if any."""
+    """The statement for one row, with its values as parameters: columns, members, payload."""
     columns = _columns(part)
-    marks = ", ".join("?" * len(columns))
-    return _statement(part, f"values ({marks})", [f"?{n + 1}" for n in range(len(columns))], "")
+    marks = [f"?{n + 1}" for n in range(len(columns))]
+    return _statement(part, f"values ({', '.join(marks)})", marks, "")
 
 
 def _from_json(part: Part) -> str:
     """The statement for all rows of the part at once."""
-    values = [f"value->>{n}" for n in range(len(part.columns))]
+    given = [f"value->>{n}" for n in range(len(part.columns))]
+    last = f"value->>{len(given)}"
+    if not part.members:
+        values, rows = given, f"from json_each(new.{part.name})"
+        place = f"({last})"
+    else:
+        # With a limit SQLite computes the group's columns once, not once per member.
+        names = ", ".join(f'{value} as "{column}"' for value, column in zip(given, part.columns, strict=True))
+        group = f"(select {names}, {last} as members from json_each(new.{part.name}) limit -1) g"
+        rows = f"from {group}, json_each(g.members) m"
+        values = [f'g."{column}"' for column in part.columns] + [member.sql for member in part.members]
+        place = "m.value"
     if part.payload:
-        at = len(values)
-        values.append(f"substr(new.blob, value->>{at}, value->>{at + 1})")
-    rows = f"from json_each(new.{part.name})"
+        values.append(place_sql(place))
     return _statement(part, f"select {', '.join(values)} {rows}", values, rows)
 
 
@@ -55,9 +64,13 @@ def _statement(part: Part, source: str, values: list[str], rows: str) -> str:
         case "delete":
             return f"delete from {part.table} where ({', '.join(columns)}) in ({source})"
         case "update":
-            sets = ", ".join(f"{c} = {v}" for c, v in zip(columns[1:], values[1:], strict=True))
-            return f"update {part.table} set {sets} {rows} where {part.table}.{columns[0]} = {values[0]}"
+            pairs = dict(zip(columns, values, strict=True))
+            seq = pairs.pop('"seq"')
+            sets = ", ".join(f"{column} = {value}" for column, value in pairs.items())
+            return f"update {part.table} set {sets} {rows} where {part.table}.seq = {seq}"
 
 
 def _columns(part: Part) -> list[str]:
-    return [f'"{name}"' for name in (*part.columns, *([part.payload] if part.payload else []))]
+    """In the order of the values: those of the row, those of a member, the payload."""
+    payload = [part.payload] if part.payload else []
+    return [f'"{name}"' for name in (*part.columns, *(member.column for member in part.members), *payload)]

@@ -29,7 +29,7 @@ def apply(
         return operate.absent(message)
     match message:
         case c.Propose():
-            return propose.propose(state, message, catalog)
+            return propose.propose(state, message, now, catalog)
         case c.End():
             return attempt.end(state, message, now)
         case c.Notify():

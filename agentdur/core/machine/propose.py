@@ -30,6 +30,7 @@ from agentdur.core.effects import (
 )
 from agentdur.core.ids import BadId, InvocationId, parse_awakeable_id, parse_invocation_id
 from agentdur.core.machine.attempt import current
+from agentdur.core.machine.finish import finish
 from agentdur.core.state import Invocation, Waiter
 from agentdur.core.target import HandlerKind, PromiseAddress, ServiceKind
 
@@ -70,20 +71,24 @@ class _Draft:
         self.effects.append(Deliver(self.inv.spec.id, index, completion))
 
 
-def propose(inv: Invocation, message: c.Propose, catalog: Catalog) -> Transition[Invocation | None]:
+def propose(inv: Invocation, message: c.Propose, now: int, catalog: Catalog) -> Transition[Invocation | None]:
     """Apply a running attempt's entries; an old attempt's are ignored."""
     if not current(inv, message.attempt):
         return Transition(inv)
     draft = _Draft(inv, catalog, message.callees)
+    refused = False
     for entry in message.entries:
         try:
             _apply(draft, entry)
-        except _Refused as refused:
-            draft.effects.append(Refuse(inv.spec.id, message.attempt, refused.failure))
+        except _Refused as rule:
+            refused = True
+            draft.effects.append(Refuse(inv.spec.id, message.attempt, rule.failure))
             break
     after = replace(
         inv, length=draft.length, open=draft.open, done=draft.done, failed=draft.failed, output=draft.output
     )
+    if message.end and draft.output is not None and not refused:
+        return finish(after, draft.output, now, tuple(draft.effects))
     return Transition(after, tuple(draft.effects))
 
 

@@ -1,0 +1,375 @@
+"""The engine's middle: says messages to aggregates and does what follows.
+
+Rules of this file:
+1. A message is applied to its aggregate in memory; what it causes elsewhere is applied in the same commit.
+2. Attempts in this process run ahead of the commit; what leaves the process waits for it (`Writer.after`).
+3. When a commit fails, memory is forgotten and read again from the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from agentdur.core import commands as c
+from agentdur.core import effects as e
+from agentdur.core import journal as j
+from agentdur.core.catalog import Catalog
+from agentdur.core.effects import Effect
+from agentdur.core.errors import NotRunning, StoreError
+from agentdur.core.ids import InvocationId
+from agentdur.core.machine import apply, apply_object, apply_promise
+from agentdur.core.ports import Answer, Store, Timer, Writes
+from agentdur.core.state import PromiseState, Waiter
+from agentdur.core.target import ObjectAddress, PromiseAddress
+from agentdur.runtime.names import Names
+from agentdur.runtime.slots import Slot, Slots
+from agentdur.runtime.timers import Timers
+from agentdur.runtime.world import World
+from agentdur.runtime.writer import Committer, Writer
+
+_OBJECT = (c.Acquire, c.Release, c.EditState)
+_PROMISE = (c.ReadPromise, c.SettlePromise)
+REVIVE_SECONDS_MAX = 10.0
+
+
+class Driver(Protocol):
+    """Runs attempts."""
+
+    def start(self, slot: Slot, attempt: int) -> None:
+        """Begin an attempt, now or when there is room."""
+
+    def refuse(self, slot: Slot, error: j.Failure) -> None:
+        """A proposed command broke a rule: fail the attempt."""
+
+    def forget(self) -> None:
+        """Close all attempts without a word: memory is gone."""
+
+
+class Machine:
+    """Aggregates, writer and timers of one owner, on one event loop."""
+
+    def __init__(
+        self, store: Store, committer: Callable[[], Committer], world: World, catalog: Catalog
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.store, self.world, self.catalog = store, world, catalog
+        self._committer = committer
+        self.names = Names(world)
+        self.driver: Driver
+        self.slots = Slots(store)
+        self.writer = Writer(store, committer(), self._collect, self._failed)
+        self.timers = Timers(self)
+        self.queue: deque[c.Message] = deque()
+        self.dispatching = False
+        self.touched: set[Slot] = set()
+        self.touched_keys: set[ObjectAddress] = set()
+        self.waiting: dict[InvocationId, list[asyncio.Future[Answer]]] = {}
+        self.now = world.now()
+        self.error: StoreError | None = None
+        self.stopping = False
+        self.revive_seconds = 0.1
+        self._performers: dict[type, Callable[[Any, Any], None]] = {
+            e.Append: self._append, e.Send: self._send, e.Deliver: self._deliver, e.Start: self._start,
+            e.Stop: self._stop, e.Finished: self._finished, e.SetTimer: self._set_timer,
+            e.ClearTimer: self._clear_timer, e.ArmRetry: self._arm_retry, e.ReadState: self._read_state,
+            e.Find: self._find, e.Refuse: self._refuse, e.PutState: self._put_state,
+            e.DropState: self._drop_state, e.ReplaceState: self._replace_state,
+            e.DropPromises: self._drop_promises, e.Enqueue: self._enqueue, e.Dequeue: self._dequeue,
+            e.DropJournal: self._drop_journal,
+        }  # fmt: skip
+
+    # -- messages
+
+    def check_alive(self) -> None:
+        """Raise when nothing can be accepted: the store failed, or the engine stops."""
+        if self.error is not None:
+            raise self.error
+        if self.stopping:
+            raise NotRunning("the engine is stopping")
+
+    def dispatch(self, message: c.Message) -> None:
+        """Say a message, and everything that follows from it in this process."""
+        self.queue.append(message)
+        if self.dispatching:
+            return
+        self.dispatching = True
+        self.now = self.world.now()
+        try:
+            while self.queue:
+                self._say(self.queue.popleft())
+        except BaseException:
+            self.queue.clear()
+            raise
+        finally:
+            self.dispatching = False
+
+    def _say(self, message: c.Message) -> None:
+        kind = type(message)
+        if kind in _OBJECT:
+            self._say_object(message)  # type: ignore[arg-type]  # narrowed by type()
+        elif kind in _PROMISE:
+            self._say_promise(message)  # type: ignore[arg-type]  # narrowed by type()
+        else:
+            self._say_invocation(message)  # type: ignore[arg-type]  # what is left
+
+    def _say_invocation(self, message: c.ToInvocation) -> None:
+        slot = self.slots.invocations.get(message.id)
+        if slot is None:
+            slot = self._found(message)
+        before = slot.state
+        if isinstance(message, c.Kill) and before is not None:
+            message = c.Kill(message.id, self.callees(slot))
+        transition = apply(before, message, self.now, self.catalog)
+        after = transition.state
+        if after is before and not transition.effects:
+            if after is None:
+                self.slots.invocations.pop(message.id, None)
+            return
+        slot.state = after
+        slot.touched = self.writer.touch()
+        self.touched.add(slot)
+        if (
+            after is None
+            or before is None
+            or after.head is not before.head
+            or after.journal_kept != before.journal_kept
+        ):
+            self.slots.dirty.add(slot)
+        performers = self._performers
+        for effect in transition.effects:
+            performers[type(effect)](slot, effect)
+
+    def _found(self, message: c.ToInvocation) -> Slot:
+        if isinstance(message, c.Submit) and self.names.is_fresh(message):
+            return self.slots.fresh(message.id)
+        return self.slots.find(message.id) or self.slots.fresh(message.id)
+
+    def _say_object(self, message: c.ToObject) -> None:
+        key = self.slots.key(message.object)
+        transition = apply_object(key.state, message)
+        key.state = transition.state
+        key.touched = self.writer.touch()
+        self.touched_keys.add(message.object)
+        self.slots.dirty_keys.add(message.object)
+        self._perform_all(transition.effects)
+
+    def _say_promise(self, message: c.ToPromise) -> None:
+        address = message.promise
+        before = self.slots.promise(address)
+        transition = apply_promise(before, message)
+        number = self.writer.touch()
+        self.slots.promises[address] = (transition.state, number)
+        if transition.state != before:
+            self.writer.writes.promises[address] = transition.state
+        self._perform_all(transition.effects)
+
+    def _perform_all(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            self._performers[type(effect)](None, effect)
+
+    # -- effects
+
+    def _append(self, slot: Slot, effect: e.Append) -> None:
+        entry = effect.entry
+        self.writer.writes.journal.append((slot.seq, effect.index, entry, self.now))
+        if slot.entries is not None:
+            slot.entries.append((effect.index, entry))
+        if type(entry) is j.Completion and type(entry.outcome) is j.CalleeId:
+            slot.callees = [*(slot.callees or ()), entry.outcome.invocation_id]
+
+    def _send(self, _: Slot, effect: e.Send) -> None:
+        self.queue.append(effect.message)
+
+    def _deliver(self, slot: Slot, effect: e.Deliver) -> None:
+        attempt = slot.attempt
+        if attempt is not None and not attempt.closed:
+            attempt.deliver(effect.index, effect.notification)
+
+    def _start(self, slot: Slot, effect: e.Start) -> None:
+        if slot.entries is not None:
+            self.driver.start(slot, effect.attempt)
+        else:  # its journal has to be read, and that must hold all of it
+            self.writer.after(lambda: self.driver.start(slot, effect.attempt))
+
+    def _stop(self, slot: Slot, effect: e.Stop) -> None:
+        if slot.attempt is not None:
+            slot.attempt.close()
+
+    def _refuse(self, slot: Slot, effect: e.Refuse) -> None:
+        self.driver.refuse(slot, effect.error)
+
+    def _finished(self, slot: Slot, effect: e.Finished) -> None:
+        waiting = self.waiting.pop(effect.id, None)
+        if waiting is not None:
+            answer = Answer(effect.id, effect.result)
+            self.writer.after(lambda: _tell(waiting, answer))
+
+    def _set_timer(self, slot: Slot, effect: e.SetTimer) -> None:
+        timer = Timer(effect.at, slot.seq, effect.completion, effect.id)
+        self.writer.writes.timers.add(timer)
+        self.timers.add(timer)
+
+    def _clear_timer(self, slot: Slot, effect: e.ClearTimer) -> None:
+        self.drop_timer(Timer(effect.at, slot.seq, effect.completion, effect.id))
+
+    def drop_timer(self, timer: Timer) -> None:
+        """Remove it from the store in the commit that is being collected."""
+        self.writer.touch()
+        writes = self.writer.writes
+        if timer in writes.timers:
+            writes.timers.discard(timer)
+        else:
+            writes.timer_drops.add(timer)
+
+    def _arm_retry(self, slot: Slot, effect: e.ArmRetry) -> None:
+        delay = max(0, effect.at - self.now) / 1000
+        self.loop.call_later(delay, self._retry, c.RetryDue(effect.id, effect.attempt))
+
+    def _retry(self, message: c.RetryDue) -> None:
+        if self.error is None and not self.stopping and message.id in self.slots.invocations:
+            self.dispatch(message)
+
+    def _read_state(self, _: Slot, effect: e.ReadState) -> None:
+        values = self.slots.state(effect.object).map
+        if effect.name is None:
+            names = j.Keys(tuple(sorted(values)))
+            self.queue.append(c.Notify(effect.id, effect.completion, names, "GetStateKeys"))
+            return
+        value = values.get(effect.name)
+        outcome = j.VOID if value is None else j.Success(value)
+        self.queue.append(c.Notify(effect.id, effect.completion, outcome, "GetState"))
+
+    def _find(self, _: Slot, effect: e.Find) -> None:
+        found = self.names.referred(effect.target)
+        waiter = Waiter(effect.id, effect.completion, "Attach")
+        self.queue.append(c.Attach(found, waiter, effect.wait))
+
+    def _put_state(self, _: Slot, effect: e.PutState) -> None:
+        values = self.slots.state(effect.object)
+        values.touched = self.writer.number
+        self.writer.writes.values[(effect.object, effect.name)] = effect.value
+        if effect.value is None:
+            values.map.pop(effect.name, None)
+        else:
+            values.map[effect.name] = effect.value
+
+    def _drop_state(self, _: Slot, effect: e.DropState) -> None:
+        values = self.slots.state(effect.object)
+        values.touched = self.writer.touch()
+        writes = self.writer.writes
+        for name in values.map:
+            writes.values.pop((effect.object, name), None)
+        writes.values_dropped.add(effect.object)
+        values.map.clear()
+
+    def _replace_state(self, _: Slot, effect: e.ReplaceState) -> None:
+        current = self.slots.state(effect.object).map
+        if effect.edit.version is not None and effect.edit.version != self.names.version_of(current):
+            return  # semantics §8: a mismatch is ignored silently
+        self._drop_state(_, e.DropState(effect.object))
+        for name, value in effect.edit.values:
+            self._put_state(_, e.PutState(effect.object, name, value))
+
+    def _drop_promises(self, _: Slot, effect: e.DropPromises) -> None:
+        number = self.writer.touch()
+        writes = self.writer.writes
+        for address in [
+            a for a in self.slots.promises if a[:2] == effect.object[:2] and a[3] == effect.object[2]
+        ]:
+            self.slots.promises[address] = (None, number)
+            writes.promises.pop(address, None)
+        writes.promise_drops.add(effect.object)
+
+    def _enqueue(self, _: Slot, effect: e.Enqueue) -> None:
+        self.writer.writes.inbox[(effect.object, effect.place.position)] = effect.place.item
+
+    def _dequeue(self, _: Slot, effect: e.Dequeue) -> None:
+        self.writer.writes.inbox_drops.append((effect.object, effect.position))
+
+    def _drop_journal(self, slot: Slot, effect: e.DropJournal) -> None:
+        self.writer.writes.journal_drops.add(slot.seq)
+
+    def release(self, slot: Slot) -> None:
+        """Nobody works with it any more: leave it to the store, unless it runs or is not committed yet."""
+        if slot.touched <= self.writer.committed and slot.attempt is None:
+            self.slots.evict({slot}, set(), self.writer.committed)
+
+    # -- reading memory and store together
+
+    def callees(self, slot: Slot) -> tuple[InvocationId, ...]:
+        """Everything this invocation called or sent to."""
+        stored = [] if slot.new else self.store.callees(slot.seq)
+        return tuple(dict.fromkeys([*stored, *(slot.callees or ())]))
+
+    def promise_state(self, address: PromiseAddress) -> PromiseState | None:
+        """A promise as it is now."""
+        return self.slots.promise(address)
+
+    # -- commits
+
+    def _collect(self, writes: Writes) -> None:
+        self.slots.collect(writes)
+        slots, self.touched = self.touched, set()
+        keys, self.touched_keys = self.touched_keys, set()
+        number = self.writer.number
+        self.writer._after.append(lambda: self._settled(slots, keys, number))
+
+    def _settled(self, slots: set[Slot], keys: set[ObjectAddress], number: int) -> None:
+        self.slots.evict(slots, keys, number)
+        self.revive_seconds = 0.1
+
+    def _failed(self, error: StoreError) -> None:
+        self.error = error
+        self.queue.clear()
+        self.driver.forget()
+        self.timers.stop()
+        for waiting in self.waiting.values():
+            _refuse_all(waiting, error)
+        self.waiting.clear()
+        if not self.stopping:
+            self.loop.call_later(self.revive_seconds, self._revive)
+            self.revive_seconds = min(self.revive_seconds * 2, REVIVE_SECONDS_MAX)
+
+    def _revive(self) -> None:
+        if self.stopping:
+            return
+        try:
+            self.slots = Slots(self.store)
+            self.touched, self.touched_keys = set(), set()
+            self.writer = Writer(self.store, self._committer(), self._collect, self._failed)
+            self.error = None
+            self.recover()
+        except StoreError as error:
+            self._failed(error)
+
+    def recover(self) -> None:
+        """Start what was running when the last owner stopped, and the timers."""
+        self.timers = Timers(self)
+        for row in self.store.running():
+            self.dispatch(c.Recover(row.spec.id))
+        self.timers.start()
+
+    async def close(self) -> None:
+        """Commit what there is; nothing is accepted after this."""
+        self.stopping = True
+        self.timers.stop()
+        await self.writer.close()
+        for waiting in self.waiting.values():
+            _refuse_all(waiting, NotRunning("the engine stopped; the invocation goes on when it starts"))
+        self.waiting.clear()
+
+
+def _tell(waiting: list[asyncio.Future[Answer]], answer: Answer) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(answer)
+
+
+def _refuse_all(waiting: list[asyncio.Future[Answer]], error: Exception) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # not everyone who asked still waits

@@ -1,0 +1,310 @@
+"""The engine as frontends see it (core.ports.Engine), over one Machine and its in-process driver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from agentdur.core import commands as c
+from agentdur.core import journal as j
+from agentdur.core.catalog import Catalog
+from agentdur.core.errors import (
+    BadRequest,
+    IdempotencyNotAllowed,
+    JournalGone,
+    NotForWorkflows,
+    TooEarly,
+    UnknownHandler,
+    UnknownInvocation,
+    ValueTooLarge,
+    WrongStatus,
+)
+from agentdur.core.ids import InvocationId
+from agentdur.core.machine.propose import retention
+from agentdur.core.machine.submit import ALREADY_INVOKED
+from agentdur.core.ports import Answer, Filter, Receipt, Request, Store
+from agentdur.core.state import Edit, Invocation, Status
+from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, Target
+from agentdur.runtime import views
+from agentdur.runtime.drivers.inproc import InProcess
+from agentdur.runtime.engine import Machine
+from agentdur.runtime.retention import Sweeper
+from agentdur.runtime.world import RealWorld, World
+from agentdur.runtime.writer import Committer, ThreadCommitter
+from agentdur.sdk.branch import install
+from agentdur.sdk.context import Limits
+from agentdur.sdk.service import Handler
+
+Action = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"]
+
+
+class Knobs:
+    """What an engine can be told; the limits' names are the settings' names."""
+
+    __slots__ = ("cleanup_seconds", "entry_size", "live_attempts", "shutdown_seconds", "value_size")
+
+    def __init__(
+        self,
+        *,
+        live_attempts: int = 1000,
+        entry_size: int = 32 * 1024 * 1024,
+        cleanup_seconds: float = 3600.0,
+        shutdown_seconds: float = 10.0,
+    ) -> None:
+        self.live_attempts, self.entry_size = live_attempts, entry_size
+        self.cleanup_seconds, self.shutdown_seconds = cleanup_seconds, shutdown_seconds
+
+
+class Engine:
+    """Accepts, runs and answers. Create it on the loop it shall live on; `start` before use, `stop` after."""
+
+    def __init__(
+        self,
+        store: Store,
+        handlers: dict[tuple[str, str], Handler],
+        catalog: Catalog,
+        *,
+        knobs: Knobs | None = None,
+        world: World | None = None,
+        committer: Callable[[], Committer] = ThreadCommitter,
+    ) -> None:
+        self.knobs = knobs or Knobs()
+        self.store = store
+        self._handlers, self._catalog = handlers, catalog
+        self._world, self._committer = world or RealWorld(), committer
+        self.machine: Machine
+        self.driver: InProcess
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is served."""
+        return self._catalog
+
+    # -- life
+
+    async def start(self) -> None:
+        """Open the store and go on with everything that was running."""
+        self.store.open()
+        self._uninstall = install(asyncio.get_running_loop())
+        self.machine = Machine(self.store, self._committer, self._world, self._catalog)
+        limits = Limits(self.knobs.entry_size)
+        self.driver = InProcess(self.machine, self._handlers, self.knobs.live_attempts, limits)
+        self.machine.recover()
+        self.sweeper = Sweeper(self.machine, self.knobs.cleanup_seconds)
+        self.sweeper.start()
+
+    async def stop(self) -> None:
+        """Drain: accept nothing, let steps finish for a while, commit, close the store."""
+        self.machine.stopping = True
+        self.sweeper.stop()
+        await self.driver.drain(self.knobs.shutdown_seconds)
+        await self.machine.close()
+        self._uninstall()
+        self.store.close()
+
+    # -- submissions
+
+    def _submit(self, request: Request) -> c.Submit:
+        machine = self.machine
+        machine.check_alive()
+        target = request.target
+        meta = self._catalog.find(target.service, target.handler)
+        if meta is None:
+            raise UnknownHandler(f"{target.service}/{target.handler}")
+        is_run = target.handler_kind is HandlerKind.WORKFLOW
+        if is_run and request.idempotency_key is not None:
+            raise IdempotencyNotAllowed(f"{target.service}/{target.handler}")
+        if len(request.value) > self.knobs.entry_size:
+            raise ValueTooLarge(
+                f"the input has {len(request.value)} bytes, the limit is {self.knobs.entry_size}"
+            )
+        completion_ms, journal_ms = retention(meta, request.idempotency_key is not None)
+        return c.Submit(
+            id=machine.names.new(target, request.idempotency_key), target=target, value=request.value,
+            headers=request.headers, idempotency_key=request.idempotency_key,
+            execute_at=None if request.delay_ms is None else self._world.now() + request.delay_ms,
+            completion_retention_ms=completion_ms, journal_retention_ms=journal_ms,
+        )  # fmt: skip
+
+    def call(self, request: Request) -> tuple[InvocationId, Awaitable[Answer]]:
+        """Submit and wait for the end."""
+        message = self._submit(request)
+        machine = self.machine
+        if not machine.names.is_fresh(message):
+            slot = machine.slots.find(message.id)
+            if slot is not None and slot.state is not None:
+                return message.id, self._meet(message, slot.state, slot.touched)
+        future: asyncio.Future[Answer] = machine.loop.create_future()
+        machine.waiting[message.id] = [future]
+        machine.dispatch(message)
+        return message.id, future
+
+    def _meet(self, message: c.Submit, state: Invocation, touched: int) -> Awaitable[Answer]:
+        if message.target.handler_kind is HandlerKind.WORKFLOW:
+            return self._after(touched, Answer(message.id, ALREADY_INVOKED))
+        if state.head.result is not None:
+            return self._after(touched, stored_answer(state))
+        return self._wait(message.id)
+
+    def _wait(self, invocation: InvocationId) -> asyncio.Future[Answer]:
+        future: asyncio.Future[Answer] = self.machine.loop.create_future()
+        self.machine.waiting.setdefault(invocation, []).append(future)
+        return future
+
+    async def _after(self, number: int, answer: Answer) -> Answer:
+        await self._durable(number)
+        return answer
+
+    async def _durable(self, number: int | None = None) -> None:
+        """Until a commit (default: the one being collected) is done; may be cancelled freely."""
+        writer = self.machine.writer
+        future = writer.durable(writer.number if number is None else number)
+        if future is not None:
+            await asyncio.shield(future)
+
+    def send(self, request: Request) -> tuple[InvocationId, Awaitable[Receipt]]:
+        """Submit; the receipt comes when it is durable."""
+        message = self._submit(request)
+        machine = self.machine
+        if not machine.names.is_fresh(message):
+            slot = machine.slots.find(message.id)
+            if slot is not None and slot.state is not None:
+                state = slot.state
+                waiting = state.head.status in (Status.SCHEDULED, Status.INBOXED)
+                at = state.spec.execute_at if waiting else None
+                return message.id, self._receipt(Receipt(message.id, False, at), slot.touched)
+        machine.dispatch(message)
+        receipt = Receipt(message.id, True, message.execute_at)
+        return message.id, self._receipt(receipt, machine.writer.number)
+
+    async def _receipt(self, receipt: Receipt, number: int) -> Receipt:
+        await self._durable(number)
+        return receipt
+
+    def lookup(self, target: Target, idempotency_key: str | None) -> InvocationId:
+        """The id a workflow run or an idempotent request has."""
+        return self.machine.names.new(target, idempotency_key)
+
+    # -- results
+
+    def _known(self, invocation: InvocationId) -> tuple[Invocation, int]:
+        self.machine.check_alive()
+        slot = self.machine.slots.find(invocation)
+        if slot is None or slot.state is None:
+            raise UnknownInvocation(invocation)
+        self.machine.release(slot)
+        return slot.state, slot.touched
+
+    async def attach(self, invocation: InvocationId) -> Answer:
+        """Wait for the end."""
+        state, touched = self._known(invocation)
+        if state.head.result is not None:
+            return await self._after(touched, stored_answer(state))
+        return await self._wait(invocation)
+
+    async def output(self, invocation: InvocationId) -> Answer | None:
+        """The end, if it is there."""
+        state, touched = self._known(invocation)
+        if state.head.result is None:
+            return None
+        return await self._after(touched, stored_answer(state))
+
+    # -- signals, promises, state
+
+    async def signal(self, invocation: InvocationId, signal: int | str, result: j.Result) -> None:
+        """Complete an awakeable or a named signal."""
+        self.machine.check_alive()
+        self.machine.dispatch(c.SignalTo(invocation, signal, result))
+        await self._durable()
+
+    async def settle(self, promise: PromiseAddress, result: j.Result) -> bool:
+        """Complete a durable promise."""
+        self.machine.check_alive()
+        before = self.machine.promise_state(promise)
+        if before is not None and before.result is not None:
+            return False
+        self.machine.dispatch(c.SettlePromise(promise, result))
+        await self._durable()
+        return True
+
+    async def edit_state(self, key: ObjectAddress, values: dict[str, bytes], version: str | None) -> None:
+        """Replace a key's whole state, after the handler that runs."""
+        self.machine.check_alive()
+        edit = Edit(tuple(sorted(values.items())), version)
+        self.machine.dispatch(c.EditState(key, edit))
+        await self._durable()
+
+    # -- operators
+
+    async def operate(self, action: Action, invocation: InvocationId) -> bool:
+        """Cancel, kill, pause, resume or purge."""
+        state, _ = self._known(invocation)
+        status = state.head.status
+        begun = status not in (Status.SCHEDULED, Status.INBOXED)
+        if action in ("cancel", "kill") and status is Status.COMPLETED:
+            raise WrongStatus(f"The invocation '{invocation}' was already completed.")
+        messages: dict[Action, c.ToInvocation] = {
+            "cancel": c.SignalTo(invocation, j.CANCEL_SIGNAL, j.VOID),
+            "kill": c.Kill(invocation),
+            "pause": c.Pause(invocation),
+            "resume": c.Resume(invocation),
+            "purge": c.Purge(invocation),
+            "purge-journal": c.Purge(invocation, journal_only=True),
+        }
+        self.machine.dispatch(messages[action])
+        await self._durable()
+        if action == "pause":
+            return status is not Status.INVOKED
+        return not (action == "cancel" and begun)
+
+    async def restart_as_new(self, invocation: InvocationId, from_entry: int = 0) -> InvocationId:
+        """A new invocation with the same input and the journal up to `from_entry`."""
+        state, touched = self._known(invocation)
+        status = state.head.status
+        if status in (Status.SCHEDULED, Status.INBOXED):
+            raise TooEarly(f"{invocation} is {status.value}")
+        if state.spec.target.handler_kind is HandlerKind.WORKFLOW:
+            raise NotForWorkflows(invocation)
+        if status is not Status.COMPLETED:
+            raise WrongStatus(f"{invocation} is {status.value}, only a completed one can be restarted")
+        if not state.journal_kept:
+            raise JournalGone(invocation)
+        await self._durable(touched)
+        row = self.store.invocation(invocation)
+        if row is None:
+            raise UnknownInvocation(invocation)
+        entries = self.store.journal(row.seq)
+        prefix = views.prefix(entries, from_entry)
+        if prefix is None:
+            raise BadRequest(f"from={from_entry} is not an entry whose commands are all completed")
+        spec = state.spec
+        new = self.machine.names.beside(invocation)
+        self.machine.dispatch(
+            c.Submit(
+                id=new, target=spec.target, invoked_by="restart_as_new", prefix=prefix,
+                restarted_from=invocation, completion_retention_ms=spec.completion_retention_ms,
+                journal_retention_ms=spec.journal_retention_ms,
+            )
+        )  # fmt: skip
+        await self._durable()
+        return new
+
+    # -- views
+
+    async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
+        """Everything known about one invocation."""
+        await self._durable(self.machine.writer.number - 1)
+        return views.describe(self.machine, invocation)
+
+    async def list(self, which: Filter) -> list[dict[str, Any]]:
+        """Stored invocations, newest first."""
+        await self._durable(self.machine.writer.number - 1)
+        return [views.summary(self.machine, row) for row in self.store.list(which)]
+
+
+def stored_answer(state: Invocation) -> Answer:
+    """The answer from a stored completion."""
+    assert state.head.result is not None
+    assert state.head.completed_at is not None
+    return Answer(state.id, state.head.result, state.head.completed_at + state.spec.completion_retention_ms)

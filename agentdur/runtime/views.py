@@ -1,0 +1,188 @@
+"""Invocations as people and programs read them: JSON-able, with the API's names for statuses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from agentdur.core import journal as j
+from agentdur.core.ids import InvocationId
+from agentdur.core.ports import Row
+from agentdur.core.replay import describe as described
+from agentdur.core.state import Status
+from agentdur.runtime.engine import Machine
+
+PREVIEW_BYTES_MAX = 10_000
+"""Bytes of a payload that are shown; the rest is counted."""
+
+
+def prefix(entries: list[tuple[int, j.Entry]], last: int) -> tuple[Any, ...] | None:
+    """Entries 0..last and the later completions of their commands; None when `last` is no entry, or a command
+    up to there has no completion."""
+    if last < 0 or not entries or last > entries[-1][0]:
+        return None
+    kept = [entry for index, entry in entries if index <= last]
+    wanted: set[int] = set()
+    for entry in kept:
+        if not isinstance(entry, j.Completion | j.Signal):
+            wanted |= {
+                getattr(entry, name) for name in ("completion", "id_completion") if hasattr(entry, name)
+            }
+    have = {entry.id for entry in kept if isinstance(entry, j.Completion)}
+    for index, entry in entries:
+        if index > last and isinstance(entry, j.Completion) and entry.id in wanted - have:
+            kept.append(entry)
+            have.add(entry.id)
+    return tuple(kept) if wanted <= have else None
+
+
+def shown_status(machine: Machine, row: Row) -> str:
+    """The API's status: `running`, `backing-off` and `ready` are told apart."""
+    head = row.head
+    if head.status is not Status.INVOKED:
+        return str(head.status.value)
+    if head.retry_at is not None:
+        return "backing-off"
+    slot = machine.slots.invocations.get(row.spec.id)
+    return "running" if slot is not None and slot.attempt is not None else "ready"
+
+
+def summary(machine: Machine, row: Row) -> dict[str, Any]:
+    """One line of a list."""
+    spec, head = row.spec, row.head
+    out: dict[str, Any] = {
+        "id": spec.id,
+        "target": str(spec.target),
+        "target_service_name": spec.target.service,
+        "target_service_key": spec.target.key,
+        "target_handler_name": spec.target.handler,
+        "target_service_ty": spec.target.service_kind.value,
+        "status": shown_status(machine, row),
+        "created_at": instant(spec.created_at),
+        "modified_at": instant(head.modified_at),
+        "completed_at": instant(head.completed_at),
+        "scheduled_start_at": instant(spec.execute_at),
+        "invoked_by": spec.invoked_by,
+        "invoked_by_id": spec.caller,
+        "idempotency_key": spec.idempotency_key,
+        "attempt": head.attempt,
+        "retry_count": head.failures,
+        "next_retry_at": instant(head.retry_at),
+        "last_failure": failure(head.last_failure),
+        "restarted_from": spec.restarted_from,
+        "deployment_id": head.deployment,
+        "waiting_for": waiting_for(head.awaiting),
+    }
+    if isinstance(head.result, j.Success):
+        out["completion_result"] = "success"
+        out["output"] = payload(head.result.value)
+    elif isinstance(head.result, j.Failure):
+        out["completion_result"] = "failure"
+        out["completion_failure"] = f"[{head.result.code}] {head.result.message}"
+    return {name: value for name, value in out.items() if value is not None}
+
+
+def describe(machine: Machine, invocation: InvocationId) -> dict[str, Any] | None:
+    """One invocation with its journal, as committed."""
+    row = machine.store.invocation(invocation)
+    if row is None:
+        return None
+    out = summary(machine, row)
+    times = dict(machine.store.times(row.seq))
+    out["journal"] = [
+        {"index": index, "at": instant(times.get(index)), **entry_view(entry)}
+        for index, entry in machine.store.journal(row.seq)
+    ]
+    return out
+
+
+def entry_view(entry: j.Entry) -> dict[str, Any]:
+    """An entry: its kind, one line for people, and what it carries."""
+    out: dict[str, Any] = {"kind": type(entry).__name__}
+    if isinstance(entry, j.Completion):
+        out |= {"completion_id": entry.id, "of": entry.of, **outcome_view(entry.outcome)}
+        if entry.meta:
+            out["meta"] = msgspec.json.decode(entry.meta)
+        return out
+    if isinstance(entry, j.Signal):
+        return out | {"signal": entry.signal, **outcome_view(entry.outcome)}
+    out["text"] = described(entry)
+    if entry.name:
+        out["name"] = entry.name
+    if entry.branch:
+        out["branch"] = entry.branch
+    completion = getattr(entry, "completion", None)
+    if completion is not None:
+        out["completion_id"] = completion
+    if isinstance(entry, j.Output | j.CompletePromise | j.CompleteAwakeable):
+        out |= outcome_view(entry.result)
+    elif isinstance(entry, j.Sleep):
+        out["wake_at"] = instant(entry.wake_at)
+    value = getattr(entry, "value", None) if not isinstance(entry, j.Call) else entry.parameter
+    if isinstance(value, bytes):
+        out["value"] = payload(value)
+    return out
+
+
+def outcome_view(outcome: j.Outcome) -> dict[str, Any]:
+    """What came back."""
+    match outcome:
+        case j.Success(value=value):
+            return {"value": payload(value)}
+        case j.Failure():
+            return {"failure": failure(outcome)}
+        case j.CalleeId(invocation_id=invocation):
+            return {"invocation_id": invocation}
+        case j.Keys(names=names):
+            return {"keys": list(names)}
+        case _:
+            return {}
+
+
+def failure(given: j.Failure | None) -> dict[str, Any] | None:
+    """A failure."""
+    if given is None:
+        return None
+    out: dict[str, Any] = {"code": given.code, "message": given.message}
+    if given.metadata:
+        out["metadata"] = dict(given.metadata)
+    if given.stacktrace:
+        out["stacktrace"] = given.stacktrace
+    return out
+
+
+def waiting_for(awaiting: j.Awaiting | None) -> list[str] | None:
+    """What a suspended invocation waits for: `completion 4`, `awakeable 17`, `signal go`."""
+    if awaiting is None:
+        return None
+    found: list[str] = []
+    todo = [awaiting]
+    while todo:
+        node = todo.pop()
+        found += [f"completion {cid}" for cid in node.completions]
+        for signal in node.signals:
+            if signal != j.CANCEL_SIGNAL:
+                found.append(f"signal {signal}" if isinstance(signal, str) else f"awakeable {signal}")
+        todo += node.nested
+    return sorted(set(found))
+
+
+def payload(value: bytes) -> Any:
+    """JSON when it is JSON, else text, else a count of bytes."""
+    if len(value) > PREVIEW_BYTES_MAX:
+        return {"bytes": len(value), "preview": value[:200].decode("utf-8", "replace")}
+    if not value:
+        return None
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return {"bytes": len(value), "preview": value[:200].decode("utf-8", "replace")}
+
+
+def instant(ms: int | None) -> str | None:
+    """RFC 3339, with ms."""
+    if ms is None:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

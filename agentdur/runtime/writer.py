@@ -1,0 +1,182 @@
+"""The one writer: everything that happens while a commit runs goes into the next one.
+
+Rules of this file:
+1. Commits are made one after another, in the order in which their writes were collected.
+2. Nobody is told of a commit that has not happened; what waits for it is told in one turn of the loop.
+3. A commit that fails is the end of this writer: the engine forgets its memory and reads the store again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from agentdur.core.errors import StoreError, StoreFailed
+from agentdur.core.ports import Store, Writes
+
+
+class Committer(Protocol):
+    """Runs `store.commit` somewhere and reports back on the loop."""
+
+    def start(self, commit: Callable[[Any], None], done: Callable[[StoreError | None], None]) -> None:
+        """Before the first `submit`."""
+
+    def submit(self, prepared: Any) -> None:
+        """Commit this; one at a time."""
+
+    def stop(self) -> None:
+        """No more commits; the running one ends first."""
+
+
+class ThreadCommitter:
+    """A thread of its own: SQLite blocks, and releases the interpreter while it does."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Any] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def start(self, commit: Callable[[Any], None], done: Callable[[StoreError | None], None]) -> None:
+        """Begin serving on the running loop."""
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(
+            target=self._serve, args=(loop, commit, done), name="agentdur-writer", daemon=True
+        )
+        self._thread.start()
+
+    def _serve(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        commit: Callable[[Any], None],
+        done: Callable[[StoreError | None], None],
+    ) -> None:
+        while (job := self._jobs.get()) is not None:
+            error = attempt_commit(commit, job)
+            if loop.is_closed():
+                return
+            loop.call_soon_threadsafe(done, error)
+
+    def submit(self, prepared: Any) -> None:
+        """Hand over to the thread."""
+        self._jobs.put(prepared)
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        self._jobs.put(None)
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+
+
+def attempt_commit(commit: Callable[[Any], None], prepared: Any) -> StoreError | None:
+    """Commit, and answer the error instead of raising it."""
+    try:
+        commit(prepared)
+    except StoreError as error:
+        return error
+    except Exception as error:
+        return StoreFailed(f"{type(error).__name__}: {error}")
+    return None
+
+
+class Writer:
+    """Collects writes and commits them in groups. `number` is the commit that is being collected."""
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        collect: Callable[[Writes], None],
+        failed: Callable[[StoreError], None],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.store, self.committer = store, committer
+        self._collect, self._failed = collect, failed
+        self.writes = Writes()
+        self.number = 1
+        self.committed = 0
+        self.busy = self.due = self.dead = False
+        self._after: list[Callable[[], None]] = []
+        self._after_running: list[Callable[[], None]] = []
+        self._future: asyncio.Future[None] | None = None
+        self._future_running: asyncio.Future[None] | None = None
+        committer.start(store.commit, self._done)
+
+    def touch(self) -> int:
+        """Something was added to `writes`: commit soon. Answers the number of that commit."""
+        if not self.due:
+            self.due = True
+            if not self.busy:
+                self.loop.call_soon(self._start)
+        return self.number
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Call this when what is collected now is durable."""
+        self.touch()
+        self._after.append(action)
+
+    def durable(self, number: int) -> asyncio.Future[None] | None:
+        """Until commit `number` is done; None when it is."""
+        if number <= self.committed:
+            return None
+        if number < self.number:
+            if self._future_running is None:
+                self._future_running = self.loop.create_future()
+            return self._future_running
+        self.touch()
+        if self._future is None:
+            self._future = self.loop.create_future()
+        return self._future
+
+    def _start(self) -> None:
+        if self.dead:
+            return
+        self.busy, self.due = True, False
+        self._collect(self.writes)
+        writes, self.writes = self.writes, Writes()
+        self._after_running, self._after = self._after, []
+        self._future_running, self._future = self._future, None
+        self.number += 1
+        if writes:
+            self.committer.submit(self.store.prepare(writes))
+        else:
+            self.loop.call_soon(self._done, None)
+
+    def _done(self, error: StoreError | None) -> None:
+        if self.dead:
+            return
+        if error is not None:
+            self._die(error)
+            return
+        self.committed = self.number - 1
+        self.busy = False
+        future, self._future_running = self._future_running, None
+        if future is not None:
+            future.set_result(None)
+        actions, self._after_running = self._after_running, []
+        for action in actions:
+            action()
+        if self.due:
+            self.loop.call_soon(self._start)
+
+    def _die(self, error: StoreError) -> None:
+        self.dead = True
+        self.committer.stop()
+        for future in (self._future_running, self._future):
+            if future is not None and not future.done():
+                future.set_exception(error)
+                future.exception()  # not everyone who asked still waits
+        self._failed(error)
+
+    async def close(self) -> None:
+        """Commit what is collected, then stop."""
+        while not self.dead and (self.busy or self.due):
+            future = self.durable(self.number if self.due else self.number - 1)
+            if future is None:
+                await asyncio.sleep(0)
+            else:
+                await asyncio.wait([future])
+        if not self.dead:
+            self.dead = True
+            self.committer.stop()

@@ -1,0 +1,501 @@
+"""One attempt: a handler running against its journal.
+
+Rules of this file:
+1. Entries are buffered while the code runs and proposed when it waits; the engine applies them in order.
+2. What the code awaits is resolved from the journal first; only then does it wait.
+3. An attempt that is closed says nothing any more: its tasks are cancelled, and context operations raise.
+4. Cancellation reaches the branches that wait when it is noticed; which ones is journaled, so that a replay
+   interrupts the same ones (branch `~cancel`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Generator
+from typing import Any, Protocol
+
+import msgspec
+
+from agentdur.core import journal as j
+from agentdur.core.errors import AgentdurError, JournalMismatch, NestedOperation, NotInHandler
+from agentdur.core.ids import InvocationId, random_seed
+from agentdur.core.replay import Mismatch, Recorded, check
+from agentdur.core.target import Target
+from agentdur.sdk.branch import ROOT, Branch, current_branch, enter
+from agentdur.sdk.exceptions import RetryableError, TerminalError
+from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
+from agentdur.sdk.where import user_line
+
+CANCEL_BRANCH = "~cancel"
+CANCELLED = "cancelled"
+_NAMES = msgspec.json.Decoder(list[str])
+
+
+class AttemptClosed(asyncio.CancelledError):
+    """The attempt is over (suspended, stopped, failed); the invocation goes on elsewhere. Do not catch it."""
+
+
+class Driver(Protocol):
+    """What an attempt needs from the engine. All but `durable` are synchronous and act at once."""
+
+    def propose(self, attempt: Attempt, entries: tuple[j.Proposal, ...], end: bool) -> None:
+        """Store entries; completions known at once come through `attempt.deliver` before this returns."""
+
+    def now(self) -> int:
+        """ms since the epoch."""
+
+    def durable(self, attempt: Attempt) -> Awaitable[None] | None:
+        """Until all that was proposed is committed; None when it is."""
+
+    def values(self, attempt: Attempt) -> dict[str, bytes]:
+        """The state of the attempt's key, kept up to date."""
+
+    def waiting(self, attempt: Attempt) -> None:
+        """Nothing runs: every branch waits for the journal."""
+
+    def running(self, attempt: Attempt) -> None:
+        """Something arrived."""
+
+    def failed(self, attempt: Attempt, failure: Failed) -> None:
+        """The attempt ended with something that is not a terminal outcome."""
+
+    def ended(self, attempt: Attempt) -> None:
+        """The handler's task is gone, whatever the reason."""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an attempt failed. `delay_ms` replaces the next back-off; `pause` skips retrying."""
+
+    error: j.Failure
+    delay_ms: int | None = None
+    pause: bool = False
+    entry: int | None = None
+
+
+class Attempt:
+    """Owns the handler's task, its branches and the futures they wait for. Lives on one event loop."""
+
+    __slots__ = (
+        "abandoned",
+        "branches",
+        "buffer",
+        "calls",
+        "cancels",
+        "closed",
+        "context",
+        "deciding",
+        "decisions",
+        "driver",
+        "executing",
+        "failing",
+        "handler",
+        "id",
+        "known",
+        "loop",
+        "multi",
+        "next_completion",
+        "next_label",
+        "number",
+        "pending",
+        "recorded",
+        "replayed",
+        "root",
+        "seed_value",
+        "signals",
+        "step_failures",
+        "target",
+        "task",
+        "waits",
+    )  # fmt: skip
+
+    def __init__(
+        self, driver: Driver, invocation: InvocationId, number: int, target: Target, recorded: Recorded
+    ) -> None:
+        self.driver, self.id, self.number, self.target = driver, invocation, number, target
+        self.recorded = recorded
+        self.loop = asyncio.get_running_loop()
+        self.buffer: list[j.Proposal] = []
+        self.pending: dict[int, DurableFuture[Any]] = {}
+        self.signals: dict[int | str, list[SignalFuture[Any]]] = {}
+        self.next_completion = recorded.last_completion + 1
+        self.next_label: str | None = None
+        self.closed = self.multi = False
+        self.executing = self.waits = 0
+        self.failing: Failed | None = None
+        self.branches: dict[Branch, asyncio.Task[Any]] = {}
+        self.abandoned: set[str] = set()
+        self.calls: list[Any] = []
+        self.cancels: list[int] = recorded.cancels
+        self.decisions: list[tuple[int, frozenset[str]]] = []
+        self.deciding = False
+        self.step_failures: dict[int, Any] = {}
+        self.seed_value: int | None = None
+        self.known = recorded.length
+        self.context: Any = None
+        self.task: asyncio.Task[Any] | None = None
+        self.root = Branch(self, ROOT, None)
+        if self.cancels:
+            self._read_decisions()
+
+    # -- life
+
+    def begin(self, main: Any) -> None:
+        """Start the handler; `main` is a coroutine function that answers the output bytes."""
+        self.task = self.loop.create_task(self._main(main))
+
+    async def _main(self, main: Any) -> None:
+        enter(self.root)
+        try:
+            try:
+                result: j.Result = j.Success(await main(self))
+            except TerminalError as error:
+                result = failure_of(error)
+            if not self.closed:
+                self._output(result)
+        except AttemptClosed:
+            pass
+        except asyncio.CancelledError:
+            if not self.closed:  # the handler cancelled itself, or a task it awaited was cancelled
+                self.fail(Failed(error=j.Failure(500, "the handler's task was cancelled from inside")))
+        except Exception as error:
+            self.fail(self.failure_for(error))
+        except BaseException as error:
+            self.fail(self.failure_for(error))
+            raise
+        finally:
+            self._end()
+
+    def _output(self, result: j.Result) -> None:
+        if self.failing is not None:
+            return self._give_up()
+        recorded = self.root.recorded
+        if recorded and isinstance(recorded[-1][1], j.Output):
+            recorded.pop()
+        else:
+            left = self.recorded.leftover(frozenset({*self.abandoned, CANCEL_BRANCH}))
+            if left is not None:
+                self.mismatch(Mismatch(left[0], type(left[1]).__name__, "nothing more: it returned"))
+            self.buffer.append(j.Output(result=result))
+        self._close_tasks()
+        entries, self.buffer = tuple(self.buffer), []
+        self.closed = True
+        self.driver.propose(self, entries, True)
+
+    def _end(self) -> None:
+        if not self.closed:
+            self.close()
+        self.driver.ended(self)
+
+    def close(self) -> None:
+        """Stop everything. What was not proposed is forgotten; the journal has the rest."""
+        self.closed = True
+        self.buffer.clear()
+        self._close_tasks()
+        if self.task is not None and not self.task.done() and self.task is not _current_task():
+            self.task.cancel()
+
+    def _close_tasks(self) -> None:
+        me = _current_task()
+        for task in self.branches.values():
+            if not task.done() and task is not me:
+                task.cancel()
+
+    def fail(self, failed: Failed) -> None:
+        """End this attempt; steps that run elsewhere in it finish and are journaled first."""
+        if self.closed or self.failing is not None:
+            return
+        self.failing = failed
+        if self.executing == 0:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        assert self.failing is not None
+        if self.closed:
+            return
+        self.flush()
+        self.driver.failed(self, self.failing)
+        self.close()
+
+    def step_left(self) -> None:
+        """A step's action is over; the last one ends an attempt that is failing."""
+        self.executing -= 1
+        if self.failing is not None and self.executing == 0:
+            self._give_up()
+
+    def failure_for(self, error: BaseException) -> Failed:
+        """An exception of the handler as a failed attempt."""
+        message = str(error) or type(error).__name__
+        trace = "".join(traceback.format_exception(error))
+        metadata = (("agentdur_code", error.code),) if isinstance(error, AgentdurError) else ()
+        if isinstance(error, RetryableError):
+            delay = error.retry_after
+            delay_ms = None if delay is None else int(delay.total_seconds() * 1000)
+            failure = j.Failure(error.status_code, message, metadata, trace)
+            return Failed(error=failure, delay_ms=delay_ms)
+        code = 570 if isinstance(error, JournalMismatch) else 500
+        failure = j.Failure(code, message, metadata, trace)
+        return Failed(error=failure, pause=isinstance(error, JournalMismatch))
+
+    # -- branches
+
+    @property
+    def seed(self) -> int:
+        """The same number on every attempt."""
+        if self.seed_value is None:
+            self.seed_value = random_seed(self.id)
+        return self.seed_value
+
+    def recorded_of(self, name: str) -> list[tuple[int, j.AnyCommand]] | None:
+        """The recorded commands of a branch, the next one last."""
+        return self.recorded.branches.get(name)
+
+    def adopt(self, child: Branch, task: asyncio.Task[Any]) -> None:
+        """A task was made inside the handler."""
+        self.multi = True
+        self.branches[child] = task
+        assert child.parent is not None
+        child.parent.live += 1
+        task.add_done_callback(lambda _: self._orphan(child))
+
+    def _orphan(self, child: Branch) -> None:
+        self.branches.pop(child, None)
+        assert child.parent is not None
+        child.parent.live -= 1
+        self._maybe_waiting()
+
+    def here(self) -> Branch:
+        """The branch that runs; refuses steps, foreign tasks and attempts that are over."""
+        branch = current_branch()
+        if branch is None or branch.attempt is not self:
+            raise NotInHandler("this context belongs to another invocation or task")
+        if branch.in_step:
+            raise NestedOperation("a context operation inside a step")
+        if self.closed:
+            raise AttemptClosed
+        return branch
+
+    def branch_or_step(self) -> Branch:
+        """The branch that runs, or whose step runs."""
+        branch = current_branch()
+        if branch is None or branch.attempt is not self:
+            raise NotInHandler("this context belongs to another invocation or task")
+        return branch
+
+    # -- commands
+
+    def command(self, branch: Branch, made: j.AnyCommand) -> j.AnyCommand | None:
+        """Match with the journal, or propose. The recorded command when there is one, else None."""
+        recorded = branch.recorded
+        if recorded:
+            index, there = recorded[-1]
+            try:
+                check(index, there, made)
+            except Mismatch as mismatch:
+                self.mismatch(mismatch)
+            recorded.pop()
+            return there
+        self.add(made)
+        return None
+
+    def add(self, entry: j.Proposal) -> None:
+        """Propose soon: at the next wait, or when the loop gets to it."""
+        if not self.buffer:
+            self.loop.call_soon(self.flush)
+        self.buffer.append(entry)
+
+    def flush(self) -> None:
+        """Propose what is buffered."""
+        if self.buffer and not self.closed:
+            entries, self.buffer = tuple(self.buffer), []
+            self.driver.propose(self, entries, False)
+
+    def mismatch(self, mismatch: Mismatch) -> None:
+        """Explain and stop: the code and the journal do not belong together."""
+        raise JournalMismatch(
+            f"{mismatch}, at {user_line()}. Entry expected: {mismatch.recorded}; made: {mismatch.made}"
+        )
+
+    def future(self, branch: Branch, made: j.AnyCommand, future: DurableFuture[Any]) -> DurableFuture[Any]:
+        """Issue a command with a completion id; answers the future, resolved on replay."""
+        there = self.command(branch, made)
+        if there is None:
+            future.completion = self.next_completion
+            self.pending[self.next_completion] = future
+            self.next_completion += 1
+            return future
+        return self.expect(there.completion, future)  # type: ignore[union-attr]  # only commands that have one
+
+    def expect(self, completion: int, future: DurableFuture[Any]) -> DurableFuture[Any]:
+        """A future of a recorded command: resolved when its completion is recorded too."""
+        future.completion = completion
+        known = self.recorded.completions.get(completion)
+        if known is None:
+            self.pending[completion] = future
+        else:
+            future.index, future.outcome = known[0], known[1].outcome
+        return future
+
+    # -- what arrives
+
+    def deliver(self, index: int, notification: j.Notification) -> None:
+        """The engine stored this at `index`."""
+        self.known = index + 1
+        if isinstance(notification, j.Completion):
+            future = self.pending.pop(notification.id, None)
+            if future is not None:
+                future.resolve(index, notification.outcome)
+        elif notification.signal == j.CANCEL_SIGNAL:
+            self.cancels.append(index)
+            self._decide()
+        else:
+            queue = self.signals.get(notification.signal)
+            if queue:
+                queue.pop(0).resolve(index, notification.outcome)
+            else:
+                stored = self.recorded.signals.setdefault(notification.signal, [])
+                stored.append((index, notification))
+        self.driver.running(self)
+
+    def signal_future(self, signal: int | str, future: SignalFuture[Any]) -> None:
+        """Take the next stored signal of that name, or wait for it."""
+        stored = self.recorded.signals.get(signal)
+        if stored:
+            index, notification = stored.pop(0)
+            future.index, future.outcome = index, notification.outcome
+        else:
+            self.signals.setdefault(signal, []).append(future)
+
+    # -- waiting
+
+    def wait(self, thing: DurableFuture[Any] | Group) -> Generator[Any, Any, None]:
+        """Wait until `thing` is complete; raises the cancellation when it came first."""
+        branch = self.here()
+        while True:
+            self._raise_if_cancelled(branch, thing.index)
+            if thing.index != NEVER:
+                return
+            if isinstance(thing, DurableFuture) and thing.outcome is not None:
+                self.flush()  # proposed but not stored yet: it gets its index now
+                return
+            if branch.recorded:
+                index, there = branch.recorded[-1]
+                made = "an await that nothing recorded completes"
+                self.mismatch(Mismatch(index, type(there).__name__, made))
+            yield from self._park(branch, thing)
+
+    def _park(self, branch: Branch, thing: DurableFuture[Any] | Group) -> Generator[Any, Any, None]:
+        waiter = self.loop.create_future()
+        for future in [thing] if isinstance(thing, DurableFuture) else thing.futures:
+            if future.outcome is None:
+                future.waiters = [*(future.waiters or ()), waiter]
+        branch.waiting = (waiter, thing)
+        self.waits += 1
+        try:
+            self.flush()
+            if not waiter.done():
+                if len(self.decisions) < len(self.cancels):
+                    self._decide_soon()
+                self._maybe_waiting()
+                yield from waiter
+        finally:
+            branch.waiting = None
+            self.waits -= 1
+        if self.closed:
+            raise AttemptClosed
+
+    def _maybe_waiting(self) -> None:
+        if self.executing == 0 and self.waits and not self.closed:
+            self.driver.waiting(self)
+
+    def idle(self) -> bool:
+        """True when every branch that has no running child waits for the journal."""
+        if self.executing or self.closed or self.buffer:
+            return False
+        leaves = [b for b in (self.root, *self.branches) if b.live == 0]
+        return bool(leaves) and all(b.waiting is not None for b in leaves)
+
+    def awaiting(self) -> j.Awaiting:
+        """What would wake this attempt up: anything any branch waits for, or a cancel."""
+        nested = tuple(b.waiting[1].leaf() for b in (self.root, *self.branches) if b.waiting is not None)
+        return j.Awaiting(signals=(j.CANCEL_SIGNAL,), nested=nested)
+
+    # -- cancellation
+
+    def cancel_other(self, invocation: InvocationId) -> None:
+        """Ask another invocation to cancel."""
+        made = j.SendSignal(
+            target=invocation, signal=j.CANCEL_SIGNAL, outcome=j.VOID, branch=self.here().name
+        )
+        self.command(self.here(), made)
+
+    def _read_decisions(self) -> None:
+        for _, command in reversed(self.recorded.branches.get(CANCEL_BRANCH, [])):
+            if isinstance(command, j.Run):
+                index, completion = self.recorded.completions[command.completion]
+                assert isinstance(completion.outcome, j.Success)
+                self.decisions.append((index, frozenset(_NAMES.decode(completion.outcome.value))))
+
+    def _decide_soon(self) -> None:
+        if not self.deciding:  # two turns of the loop, so that branches that are about to wait are included
+            self.deciding = True
+            self.loop.call_soon(self.loop.call_soon, self._decide)
+
+    def _decide(self) -> None:
+        self.deciding = False
+        if self.closed or len(self.decisions) >= len(self.cancels):
+            return
+        reached = [b for b in (self.root, *self.branches) if b.waiting is not None or b.stop_step]
+        if not reached:
+            return  # nobody waits: the next one that does will be asked
+        for call in self.calls:
+            if call.outcome is None and isinstance(call.callee.outcome, j.CalleeId):
+                callee = call.callee.outcome.invocation_id
+                self.buffer.append(
+                    j.SendSignal(target=callee, signal=j.CANCEL_SIGNAL, outcome=j.VOID, branch=CANCEL_BRANCH)
+                )
+        completion = self.next_completion
+        self.next_completion += 1
+        names = sorted(b.name for b in reached)
+        value = j.Success(msgspec.json.encode(names))
+        self.buffer += [
+            j.Run(completion=completion, name="cancel", branch=CANCEL_BRANCH), j.RunResult(completion, value),
+        ]  # fmt: skip
+        self.flush()
+        self.decisions.append((self.known, frozenset(names)))
+        for branch in reached:
+            if branch.stop_step:
+                self.branches.get(branch, self.task).cancel()  # type: ignore[union-attr]  # it runs: it has a task
+            elif branch.waiting is not None and not branch.waiting[0].done():
+                branch.waiting[0].set_result(None)
+
+    def _raise_if_cancelled(self, branch: Branch, index: int) -> None:
+        while branch.cancels_seen < len(self.decisions):
+            position, names = self.decisions[branch.cancels_seen]
+            if branch.name in names:
+                if index < position:
+                    return  # what it awaits was there first
+                branch.cancels_seen += 1
+                raise TerminalError(CANCELLED, 409)
+            branch.cancels_seen += 1
+
+    def interrupted(self, branch: Branch) -> bool:
+        """A step of this branch was stopped by asyncio: by the cancellation of the invocation?"""
+        return not self.closed and any(
+            branch.name in names for _, names in self.decisions[branch.cancels_seen :]
+        )
+
+    raise_if_cancelled = _raise_if_cancelled
+
+
+def failure_of(error: TerminalError) -> j.Failure:
+    """A terminal error as it is journaled; codes beyond the wire's range become 500."""
+    code = error.status_code if 0 <= error.status_code <= 65535 else 500
+    return j.Failure(code, error.message, tuple(sorted((error.metadata or {}).items())))
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

@@ -1,0 +1,155 @@
+"""Branches: each asyncio task made inside a handler has a name that is the same on every attempt.
+
+Rules of this file:
+1. The handler itself is branch "". A task is named by its parent's name, the qualified name of its coroutine,
+   and a count of that name under that parent: frameworks that create a varying number of helper tasks do not
+   disturb the names of the others.
+2. A task made inside a step is no branch: context operations there are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import zlib
+from collections.abc import Callable, Coroutine
+from contextvars import Context as ContextVars
+from contextvars import ContextVar, copy_context
+from typing import Any, Protocol, cast
+
+from agentdur.core.journal import AnyCommand
+
+ROOT = ""
+_SIGNALS_OF_BRANCHES = 1 << 31
+
+
+class Owner(Protocol):
+    """What a branch needs of its attempt."""
+
+    seed: int
+    next_label: str | None
+
+    def recorded_of(self, name: str) -> list[tuple[int, AnyCommand]] | None:
+        """The recorded commands of a branch, last one first."""
+
+    def adopt(self, child: Branch, task: asyncio.Task[Any]) -> None:
+        """A task was made for this branch."""
+
+
+class Branch:
+    """One line of execution of an attempt. Mutable, owned by its task."""
+
+    __slots__ = (
+        "attempt", "awaitables", "cancels_seen", "counts", "in_step", "live", "name", "note", "parent",
+        "recorded", "rng", "steps", "stop_step", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, attempt: Any, name: str, parent: Branch | None) -> None:
+        self.attempt, self.name, self.parent = attempt, name, parent  # an Owner; Any for its other callers
+        self.recorded: list[tuple[int, AnyCommand]] | None = attempt.recorded_of(name)
+        self.counts: dict[str, int] | None = None
+        self.in_step = False
+        self.stop_step = False
+        self.live = 0  # child tasks that have not ended
+        self.awaitables = 0
+        self.cancels_seen: int = 0 if parent is None else parent.cancels_seen
+        self.rng: random.Random | None = None
+        self.waiting: Any = None
+        self.note = ""
+        self.steps = 0
+
+    def child(self, label: str) -> Branch:
+        """The next branch of that label under this one."""
+        if self.counts is None:
+            self.counts = {}
+        count = self.counts.get(label, 0)
+        self.counts[label] = count + 1
+        suffix = f"#{count}" if count else ""
+        prefix = f"{self.name}/" if self.name else ""
+        return Branch(self.attempt, f"{prefix}{label}{suffix}", self)
+
+    def next_signal(self) -> int:
+        """The signal index of the next awakeable: 17, 18, … in the handler itself; elsewhere a number that
+        depends on the branch's name only, as the order in which branches come here may vary."""
+        count = self.awaitables
+        self.awaitables = count + 1
+        if self.name == ROOT:
+            return 17 + count
+        return _SIGNALS_OF_BRANCHES | (
+            zlib.crc32(f"{self.name}\n{count}".encode()) & (_SIGNALS_OF_BRANCHES - 1)
+        )
+
+    def random(self) -> random.Random:
+        """The branch's own generator, the same on every attempt."""
+        if self.rng is None:
+            seed = self.attempt.seed
+            self.rng = random.Random(seed if self.name == ROOT else f"{seed}/{self.name}")
+        return self.rng
+
+
+_branch: ContextVar[Branch | None] = ContextVar("agentdur_branch", default=None)
+
+
+def current_branch() -> Branch | None:
+    """The branch whose code is running, or None outside of handlers."""
+    return _branch.get()
+
+
+def enter(branch: Branch | None) -> None:
+    """Make `branch` the current one of the running task."""
+    _branch.set(branch)
+
+
+def label_of(coro: Coroutine[Any, Any, Any] | Any) -> str:
+    """The qualified name of a coroutine, without the part that says where it was defined."""
+    name = getattr(coro, "__qualname__", None) or type(coro).__qualname__
+    return str(name).replace(".<locals>", "").replace("/", "|")
+
+
+Factory = Callable[..., asyncio.Task[Any]]
+
+
+class BranchTaskFactory:
+    """Gives tasks made inside a handler their branch; chains to the factory that was there."""
+
+    def __init__(self, inner: Factory | None) -> None:
+        self.inner = inner
+
+    def __call__(
+        self, loop: asyncio.AbstractEventLoop, coro: Any, *, context: ContextVars | None = None, **more: Any
+    ) -> asyncio.Task[Any]:
+        parent = _branch.get()
+        if parent is None:
+            return self._make(loop, coro, context, more)
+        context = context or copy_context()
+        if parent.in_step:
+            child = Branch(parent.attempt, "step", parent)
+            child.in_step = True
+            context.run(_branch.set, child)
+            return self._make(loop, coro, context, more)
+        child = parent.child(parent.attempt.next_label or label_of(coro))
+        parent.attempt.next_label = None
+        context.run(_branch.set, child)
+        task = self._make(loop, coro, context, more)
+        parent.attempt.adopt(child, task)
+        return task
+
+    def _make(
+        self, loop: asyncio.AbstractEventLoop, coro: Any, context: ContextVars | None, more: dict[str, Any]
+    ) -> asyncio.Task[Any]:
+        if self.inner is not None:
+            return self.inner(loop, coro, **({"context": context} if context else {}), **more)
+        return asyncio.Task(coro, loop=loop, context=context, **more)
+
+
+def install(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+    """Put the factory on a loop; the answer takes it off again."""
+    before = loop.get_task_factory()
+    if isinstance(before, BranchTaskFactory):
+        return lambda: None
+    loop.set_task_factory(BranchTaskFactory(cast("Factory | None", before)))
+
+    def uninstall() -> None:
+        loop.set_task_factory(before)
+
+    return uninstall

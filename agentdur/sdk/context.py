@@ -1,0 +1,462 @@
+"""The handler's API: Context and its forms for objects and workflows.
+
+Rules of this file:
+1. Names, parameters and meaning are restate-sdk's where it has the thing: a handler moves by its import.
+2. Every operation takes its place in the journal when it is called, and waits only when it is awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from random import Random
+from typing import Any, TypeVar
+from uuid import UUID
+
+from agentdur.core import journal as j
+from agentdur.core.errors import EntryTooLarge
+from agentdur.core.ids import InvocationId, awakeable_id
+from agentdur.sdk import combine
+from agentdur.sdk.attempt import Attempt
+from agentdur.sdk.branch import Branch
+from agentdur.sdk.calls import Calls, ScopedContext
+from agentdur.sdk.future import DurableFuture, SignalFuture
+from agentdur.sdk.promise import DurablePromise
+from agentdur.sdk.saga import Saga
+from agentdur.sdk.serde import BytesSerde, DefaultSerde, Serde, serde_for
+from agentdur.sdk.steps import RunFuture, RunOptions
+
+T = TypeVar("T")
+_JSON: Serde[Any] = DefaultSerde()
+_RAW: Serde[Any] = BytesSerde()
+
+
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """Named limits an attempt keeps. Sizes in bytes."""
+
+    entry_size: int = 32 * 1024 * 1024
+
+
+class AttemptFinishedEvent:
+    """Set when the attempt is over, for whatever reason."""
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def is_set(self) -> bool:
+        """True when the attempt is over."""
+        return self._attempt.closed
+
+    async def wait(self) -> None:
+        """Until the attempt is over."""
+        task = self._attempt.task
+        if task is not None:
+            await asyncio.wait([task])
+
+
+@dataclass(slots=True, frozen=True)
+class Request:
+    """What the handler was called with."""
+
+    id: InvocationId
+    headers: dict[str, str]
+    attempt_headers: dict[str, str]
+    body: bytes
+    attempt_finished_event: AttemptFinishedEvent
+    scope: str | None = None
+    limit_key: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Approval:
+    """What a person decided. True in a condition only when approved in time."""
+
+    approved: bool
+    reason: str = ""
+    by: str = ""
+    timed_out: bool = False
+    payload: Any = field(default=None)
+
+    def __bool__(self) -> bool:
+        return self.approved
+
+
+class Context(Calls):
+    """The context of a handler of a plain Service, and what all contexts have."""
+
+    __slots__ = ("_attempt", "idempotency", "limits")
+
+    def __init__(self, attempt: Attempt, limits: Limits, idempotency_key: str | None = None) -> None:
+        self._attempt = attempt
+        self.limits = limits
+        self.idempotency = idempotency_key
+        attempt.context = self
+
+    # -- about this invocation
+
+    def request(self) -> Request:
+        """The invocation's id, headers and body."""
+        given = self._attempt.recorded.input
+        return Request(
+            id=self._attempt.id, headers=dict(given.headers), attempt_headers={}, body=given.value,
+            attempt_finished_event=AttemptFinishedEvent(self._attempt),
+            scope=self._attempt.target.scope or None, idempotency_key=self.idempotency,
+        )  # fmt: skip
+
+    @property
+    def invocation_id(self) -> InvocationId:
+        """The id of this invocation."""
+        return self._attempt.id
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key for the step that is made next in this branch: the same on every attempt, for no other step.
+        Inside a step's action: the key of that step."""
+        branch = self._attempt.branch_or_step()
+        number = branch.steps if branch.in_step else branch.steps + 1
+        return f"{self._attempt.id}/{branch.name}/{number}"
+
+    def random(self) -> Random:
+        """A generator that gives the same numbers on every attempt."""
+        return self._attempt.here().random()
+
+    def uuid(self) -> UUID:
+        """A version-4 UUID, the same on every attempt."""
+        return UUID(int=self._attempt.here().random().getrandbits(128), version=4)
+
+    def time(self) -> DurableFuture[float]:
+        """Seconds since the epoch, read once and journaled."""
+        return self.note_value("timestamp", self._attempt.driver.now() / 1000)
+
+    # -- steps
+
+    def run_typed(
+        self,
+        name: str,
+        action: Callable[..., Any],
+        options: RunOptions[Any] | None = None,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> RunFuture[Any]:
+        """A step: `action(*args, **kwargs)`, run once and journaled. Give RunOptions before the arguments."""
+        if options is not None and not isinstance(options, RunOptions):
+            args, options = (options, *args), None
+        return self._step(name, action, options, args, kwargs)
+
+    def run(self, name: str, action: Callable[..., Any], *args: Any, **kwargs: Any) -> RunFuture[Any]:
+        """A step: `action(*args, **kwargs)`. restate-sdk's keywords of `run` (serde, max_attempts,
+        max_retry_duration, type_hint, args=(…)) are understood as there."""
+        if not kwargs:
+            return self._step(name, action, None, args, kwargs)
+        options, args, kwargs = _old_style(args, kwargs)
+        return self._step(name, action, options, args, kwargs)
+
+    def _step(
+        self, name: str, action: Callable[..., Any], options: RunOptions[Any] | None, args: Any, kwargs: Any
+    ) -> RunFuture[Any]:
+        attempt = self._attempt
+        branch = attempt.here()
+        branch.steps += 1
+        serde = _JSON
+        if options is not None:
+            serde = serde_for(options.type_hint) if options.type_hint is not None else options.serde
+        future: RunFuture[Any] = RunFuture(
+            branch, name, partial(action, *args, **kwargs) if args or kwargs else action, serde
+        )
+        future.options = options
+        made = j.Run(completion=attempt.next_completion, name=name, branch=branch.name)
+        attempt.future(branch, made, future)
+        return future
+
+    def note_value(self, name: str, value: Any) -> DurableFuture[Any]:
+        """Journal a value that is at hand, as a step that needs no wait."""
+        attempt = self._attempt
+        branch = attempt.here()
+        future: DurableFuture[Any] = DurableFuture(attempt, 0, _JSON.deserialize)
+        made = j.Run(completion=attempt.next_completion, name=name, branch=branch.name)
+        attempt.future(branch, made, future)
+        if future.outcome is None:
+            result = j.Success(_JSON.serialize(value))
+            assert isinstance(future.completion, int)
+            attempt.add(j.RunResult(future.completion, result))
+            future.outcome = result
+        return future
+
+    def recorded_value(self, name: str) -> Any:
+        """What `note_value(name, …)` gives here when the journal has it already, else None."""
+        branch = self._attempt.here()
+        if not branch.recorded:
+            return None
+        command = branch.recorded[-1][1]
+        if not isinstance(command, j.Run) or command.name != name:
+            return None
+        known = self._attempt.recorded.completions.get(command.completion)
+        if known is None or not isinstance(known[1].outcome, j.Success):
+            return None
+        return _JSON.deserialize(known[1].outcome.value)
+
+    # -- time, signals, awakeables
+
+    def sleep(self, delta: timedelta, name: str | None = None) -> DurableFuture[None]:
+        """Wait; the wake-up time is journaled, so a restart in between does not lengthen it."""
+        attempt = self._attempt
+        branch = attempt.here()
+        wake_at = attempt.driver.now() + max(0, int(delta.total_seconds() * 1000))
+        future: DurableFuture[None] = DurableFuture(attempt, attempt.next_completion, None)
+        made = j.Sleep(
+            wake_at=wake_at, completion=attempt.next_completion, name=name or "", branch=branch.name
+        )
+        return attempt.future(branch, made, future)
+
+    def awakeable(
+        self, serde: Serde[T] | None = None, type_hint: type[T] | None = None
+    ) -> tuple[str, SignalFuture[T]]:
+        """(id, future): whoever has the id can complete the future, once, by HTTP or from a handler."""
+        branch = self._attempt.here()
+        index = branch.next_signal()
+        return awakeable_id(self._attempt.id, index), self._signal(index, serde, type_hint)
+
+    def signal(
+        self, name: str, serde: Serde[T] | None = None, type_hint: type[T] | None = None
+    ) -> SignalFuture[T]:
+        """The next value sent to this invocation under that name."""
+        return self._signal(name, serde, type_hint)
+
+    def _signal(self, signal: int | str, serde: Serde[T] | None, hint: type[T] | None) -> SignalFuture[T]:
+        decode = pick(serde, hint).deserialize
+        future: SignalFuture[T] = SignalFuture(self._attempt, signal, decode)
+        self._attempt.signal_future(signal, future)
+        return future
+
+    def resolve_signal(
+        self, invocation_id: str, name: str, value: Any, serde: Serde[Any] | None = None
+    ) -> None:
+        """Send a value to another invocation."""
+        self._send_signal(invocation_id, name, j.Success((serde or _JSON).serialize(value)))
+
+    def reject_signal(
+        self, invocation_id: str, name: str, failure_message: str, failure_code: int = 500
+    ) -> None:
+        """Send a failure to another invocation."""
+        self._send_signal(invocation_id, name, j.Failure(failure_code, failure_message))
+
+    def _send_signal(self, invocation_id: str, signal: int | str, outcome: j.Void | j.Result) -> None:
+        branch = self._attempt.here()
+        made = j.SendSignal(
+            target=InvocationId(invocation_id), signal=signal, outcome=outcome, branch=branch.name
+        )
+        self._attempt.command(branch, made)
+
+    def resolve_awakeable(self, name: str, value: Any, serde: Serde[Any] | None = None) -> None:
+        """Complete an awakeable by its id."""
+        self._complete_awakeable(name, j.Success((serde or _JSON).serialize(value)))
+
+    def reject_awakeable(self, name: str, failure_message: str, failure_code: int = 500) -> None:
+        """Fail an awakeable by its id."""
+        self._complete_awakeable(name, j.Failure(failure_code, failure_message))
+
+    def _complete_awakeable(self, name: str, result: j.Result) -> None:
+        branch = self._attempt.here()
+        self._attempt.command(branch, j.CompleteAwakeable(awakeable=name, result=result, branch=branch.name))
+
+    def cancel_invocation(self, invocation_id: str) -> None:
+        """Ask another invocation to cancel."""
+        self._attempt.cancel_other(InvocationId(invocation_id))
+
+    def attach_invocation(
+        self, invocation_id: str, serde: Serde[T] | None = None, type_hint: type[T] | None = None
+    ) -> DurableFuture[T]:
+        """The result of another invocation; a terminal 404 when it is unknown."""
+        attempt = self._attempt
+        branch = attempt.here()
+        made = j.AttachInvocation(
+            target=j.InvocationRef(InvocationId(invocation_id)), completion=attempt.next_completion,
+            branch=branch.name,
+        )  # fmt: skip
+        decode = pick(serde, type_hint).deserialize
+        return attempt.future(branch, made, DurableFuture(attempt, made.completion, decode))
+
+    async def approval(
+        self, question: str, payload: Any = None, timeout: timedelta | None = None
+    ) -> Approval:
+        """Ask a person. They answer by completing the awakeable that the step `approval` names, with true,
+        false, or {"approved": …, "reason": …, "by": …, "payload": …}. No answer in time: not approved."""
+        name, answer = self.awakeable(type_hint=object)
+        asked = {"question": question, "payload": payload, "awakeable": name}
+        await self.note_value("approval", asked)
+        if timeout is None:
+            return decision(await answer)
+        match await combine.select(answer=answer, late=self.sleep(timeout, name="approval deadline")):
+            case ["answer", given]:
+                return decision(given)
+            case _:
+                return Approval(False, "no answer in time", timed_out=True)
+
+    # -- combinators and sagas
+
+    async def all(self, *awaitables: Awaitable[Any]) -> list[Any]:
+        """The values of all, in this order; they run at the same time. The first failure is raised."""
+        return list(await asyncio.gather(*awaitables))
+
+    async def select(self, **futures: DurableFuture[Any]) -> list[Any]:
+        """[name, value] of the first."""
+        return await combine.select(**futures)
+
+    async def race(self, *entrants: Awaitable[Any]) -> Any:
+        """The value of the first; the others are cancelled."""
+        return await combine.race(*entrants)
+
+    def saga(self) -> Saga:
+        """`async with ctx.saga() as saga:` collects compensations and runs them if the block fails for good."""
+        return Saga(self)
+
+    def scope(self, scope: str) -> ScopedContext:
+        """Calls and sends within a scope of their own."""
+        return ScopedContext(self, scope)
+
+
+class _Keyed(Context):
+    __slots__ = ()
+
+    def key(self) -> str:
+        """The key of this object or workflow."""
+        return self._attempt.target.key or ""
+
+    def get(
+        self,
+        name: str,
+        serde: Serde[T] | None = None,
+        type_hint: type[T] | None = None,
+        entry_name: str | None = None,
+    ) -> DurableFuture[T | None]:
+        """A state value, None when it is absent."""
+        attempt = self._attempt
+        branch = attempt.here()
+        future: DurableFuture[T | None] = DurableFuture(attempt, 0, pick(serde, type_hint).deserialize)
+        recorded = branch.recorded
+        if recorded and isinstance(recorded[-1][1], j.GetLazyState):
+            made = j.GetLazyState(key=name, completion=0, name=entry_name or "", branch=branch.name)
+            return attempt.future(branch, made, future)
+        value = None if recorded else attempt.driver.values(attempt).get(name)
+        eager = j.GetEagerState(key=name, value=value, name=entry_name or "", branch=branch.name)
+        there = attempt.command(branch, eager)
+        if isinstance(there, j.GetEagerState):
+            value = there.value
+        future.outcome = j.VOID if value is None else j.Success(value)
+        future.index = 0
+        return future
+
+    def state_keys(self, entry_name: str | None = None) -> DurableFuture[list[str]]:
+        """The names of all state values."""
+        attempt = self._attempt
+        branch = attempt.here()
+        names = () if branch.recorded else tuple(sorted(attempt.driver.values(attempt)))
+        made = j.GetEagerStateKeys(keys=names, name=entry_name or "", branch=branch.name)
+        if branch.recorded and isinstance(branch.recorded[-1][1], j.GetEagerStateKeys):
+            made = branch.recorded[-1][1]
+        attempt.command(branch, made)
+        future: DurableFuture[list[str]] = DurableFuture(attempt, 0, None)
+        future.outcome, future.index = j.Keys(made.keys), 0
+        return future
+
+
+class _Writable(_Keyed):
+    __slots__ = ()
+
+    def set(
+        self, name: str, value: Any, serde: Serde[Any] | None = None, entry_name: str | None = None
+    ) -> None:
+        """Write a state value; others see it as soon as it is stored."""
+        data = (serde or _JSON).serialize(value)
+        if len(data) > self.limits.entry_size:
+            raise EntryTooLarge(
+                f"state '{name}' has {len(data)} bytes, the limit is {self.limits.entry_size}"
+            )
+        branch = self._attempt.here()
+        made = j.SetState(key=name, value=data, name=entry_name or "", branch=branch.name)
+        self._attempt.command(branch, made)
+
+    def clear(self, name: str, entry_name: str | None = None) -> None:
+        """Remove a state value."""
+        branch = self._attempt.here()
+        self._attempt.command(branch, j.ClearState(key=name, name=entry_name or "", branch=branch.name))
+
+    def clear_all(self, entry_name: str | None = None) -> None:
+        """Remove all state values of this key."""
+        branch = self._attempt.here()
+        self._attempt.command(branch, j.ClearAllState(name=entry_name or "", branch=branch.name))
+
+
+class ObjectContext(_Writable):
+    """The context of an exclusive handler of a VirtualObject."""
+
+    __slots__ = ()
+
+
+class ObjectSharedContext(_Keyed):
+    """The context of a shared handler of a VirtualObject: it reads state."""
+
+    __slots__ = ()
+
+
+class _Promises(_Keyed):
+    __slots__ = ()
+
+    def promise(
+        self, name: str, serde: Serde[T] | None = None, type_hint: type[T] | None = None
+    ) -> DurablePromise[T]:
+        """A durable promise of this workflow key."""
+        return DurablePromise(self._attempt, name, pick(serde, type_hint))
+
+
+class WorkflowContext(_Promises, _Writable):
+    """The context of a workflow's run."""
+
+    __slots__ = ()
+
+
+class WorkflowSharedContext(_Promises):
+    """The context of a workflow's shared handlers."""
+
+    __slots__ = ()
+
+
+def pick(serde: Serde[Any] | None, hint: Any) -> Serde[Any]:
+    """The serde that was given, or the one for a type, or JSON."""
+    if serde is not None:
+        return serde
+    return _JSON if hint is None else serde_for(hint)
+
+
+def decision(given: Any) -> Approval:
+    """An approver's answer, in its short or its long form."""
+    if isinstance(given, dict):
+        return Approval(
+            bool(given.get("approved")), str(given.get("reason", "")), str(given.get("by", "")),
+            payload=given.get("payload"),
+        )  # fmt: skip
+    return Approval(bool(given))
+
+
+_OLD_RUN = ("serde", "max_attempts", "max_retry_duration", "type_hint", "args")
+
+
+def _old_style(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[RunOptions[Any] | None, Any, Any]:
+    """Split restate-sdk's keywords of `run` from those of the action."""
+    given = {name: kwargs.pop(name) for name in _OLD_RUN if name in kwargs}
+    args = (*args, *(given.pop("args", None) or ()))
+    given = {name: value for name, value in given.items() if value is not None}
+    return (RunOptions(**given) if given else None), args, kwargs
+
+
+def branch_of(context: Context) -> Branch:
+    """The branch that runs under this context."""
+    return context._attempt.here()

@@ -1,0 +1,228 @@
+"""Steps: actions outside of the journal whose result is in it (semantics §7).
+
+Rules of this file:
+1. The Run command is durable before the action starts; the result is proposed before the code sees it.
+2. A TerminalError is the step's result. Any other exception fails the attempt, and the action runs again; the
+   policy of the step, when it has one, says how often and when.
+3. An async action runs in the handler's task, a plain function in a thread: it may block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any, Generic, NoReturn, TypeVar
+
+from agentdur.core import journal as j
+from agentdur.core.errors import EntryTooLarge, NotSerializable
+from agentdur.sdk.attempt import CANCELLED, Attempt, AttemptClosed, Failed, failure_of
+from agentdur.sdk.branch import Branch
+from agentdur.sdk.exceptions import RetryableError, TerminalError
+from agentdur.sdk.future import DurableFuture
+from agentdur.sdk.serde import DefaultSerde, Serde
+
+T = TypeVar("T")
+
+SYNC_STEPS_MAX = 64
+"""Plain functions that run at once, in threads."""
+_THREADS: Executor = ThreadPoolExecutor(SYNC_STEPS_MAX, "agentdur-step")
+_RETRY_FIRST = timedelta(milliseconds=50)
+_RETRY_MAX = timedelta(seconds=10)
+_RETRY_FACTOR = 2.0
+_ASYNC = inspect.CO_COROUTINE
+
+
+@dataclass(slots=True)
+class RunOptions(Generic[T]):
+    """How a step's result is stored and how its failures are retried. Without any retry field the policy of
+    the invocation applies; with one, the others default to 50 ms, factor 2, at most 10 s, without end."""
+
+    serde: Serde[Any] = field(default_factory=DefaultSerde)
+    type_hint: type[T] | None = None
+    max_attempts: int | None = None
+    max_duration: timedelta | None = None
+    initial_retry_interval: timedelta | None = None
+    max_retry_interval: timedelta | None = None
+    retry_interval_factor: float | None = None
+    max_retry_duration: timedelta | None = None
+
+    @property
+    def retries(self) -> bool:
+        """True when the step has a policy of its own."""
+        fields = (
+            self.max_attempts, self.max_duration, self.initial_retry_interval, self.max_retry_interval,
+            self.retry_interval_factor, self.max_retry_duration,
+        )  # fmt: skip
+        return any(value is not None for value in fields)
+
+    def delay(self, failures: int) -> timedelta:
+        """The wait after the `failures`-th failure."""
+        first = self.initial_retry_interval or _RETRY_FIRST
+        most = self.max_retry_interval or _RETRY_MAX
+        factor = self.retry_interval_factor or _RETRY_FACTOR
+        return min(most, first * factor ** min(failures - 1, 64))
+
+    def exhausted(self, failures: int, seconds: float) -> bool:
+        """True when the action may not run again; `seconds` since its first failure began."""
+        if self.max_attempts is not None and failures >= max(1, self.max_attempts):
+            return True
+        limit = self.max_duration or self.max_retry_duration
+        return limit is not None and seconds >= limit.total_seconds()
+
+
+class RunFuture(DurableFuture[T]):
+    """A step. Awaiting it runs the action, unless the journal has the result."""
+
+    __slots__ = ("action", "branch", "name", "options", "serde", "task")
+
+    def __init__(self, branch: Branch, name: str, action: Callable[[], Any], serde: Serde[Any]) -> None:
+        super().__init__(branch.attempt, 0, serde.deserialize)
+        self.branch, self.name, self.action, self.serde = branch, name, action, serde
+        self.options: RunOptions[Any] | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        attempt: Attempt = self._attempt
+        if self.outcome is None and self.task is None:
+            branch = attempt.here()
+            attempt.raise_if_cancelled(branch, self.index)
+            yield from execute(attempt, branch, self).__await__()
+        elif self.outcome is None or attempt.cancels:
+            yield from attempt.wait(self)
+        return self.result()
+
+    def start(self) -> None:
+        """Run the action in a task of its own, because several futures are awaited together."""
+        if self.outcome is None and self.task is None:
+            attempt: Attempt = self._attempt
+            attempt.next_label = f"run:{self.name}"
+            self.task = attempt.loop.create_task(self._alone())
+
+    async def _alone(self) -> None:
+        await execute(self._attempt, self._attempt.here(), self)
+
+    def abandon(self) -> None:
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+
+
+async def execute(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -> None:
+    """Run the action once the journal is safe, and propose its result."""
+    attempt.executing += 1
+    left = False
+    try:
+        attempt.flush()
+        durable = attempt.driver.durable(attempt)
+        if durable is not None:
+            await durable
+        if attempt.closed or attempt.failing is not None:
+            await over(attempt)
+        result = await outcome_of(attempt, branch, future)
+        assert isinstance(future.completion, int)
+        attempt.add(j.RunResult(future.completion, result, meta_of(branch)))
+        future.outcome = result
+    except _StepFailed as failed:
+        left = True
+        attempt.fail(failed.failed)
+        attempt.step_left()
+        await over(attempt)
+    finally:
+        if not left:
+            attempt.step_left()
+
+
+async def over(attempt: Attempt) -> NoReturn:
+    """The attempt ends: the code that called does not go on, it is cancelled here."""
+    if not attempt.closed:
+        await attempt.loop.create_future()  # never set: closing the attempt cancels this task
+    raise AttemptClosed
+
+
+class _StepFailed(BaseException):
+    """Carries a failed attempt out of the action's frame; never seen by users."""
+
+    def __init__(self, failed: Failed) -> None:
+        self.failed = failed
+
+
+async def outcome_of(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -> j.Result:
+    """The action's value or terminal failure, as bytes."""
+    began = time.monotonic()
+    branch.in_step = branch.stop_step = True
+    try:
+        value = await call(future.action)
+        return j.Success(serialized(attempt, future, value))
+    except TerminalError as error:
+        return failure_of(error)
+    except asyncio.CancelledError:
+        branch.in_step = branch.stop_step = False
+        if attempt.interrupted(branch):
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            attempt.raise_if_cancelled(branch, future.index)
+            raise TerminalError(CANCELLED, 409) from None
+        raise
+    except Exception as error:
+        return failed(attempt, future, error, began)
+    finally:
+        branch.in_step = branch.stop_step = False
+
+
+async def call(action: Callable[[], Any]) -> Any:
+    """Async functions on the loop, plain ones in a thread; an awaitable that comes out is awaited."""
+    function = action.func if isinstance(action, partial) else action
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & _ASYNC:
+        return await action()
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        return await action()
+    loop = asyncio.get_running_loop()
+    value = await loop.run_in_executor(_THREADS, copy_context().run, action)
+    return await value if inspect.isawaitable(value) else value
+
+
+def serialized(attempt: Attempt, future: RunFuture[Any], value: Any) -> bytes:
+    """The value as bytes, within the limit of an entry."""
+    data = future.serde.serialize(value)
+    limit = attempt.context.limits.entry_size
+    if len(data) > limit:
+        raise EntryTooLarge(f"step '{future.name}' returned {len(data)} bytes, the limit is {limit}")
+    return data
+
+
+def failed(attempt: Attempt, future: RunFuture[Any], error: Exception, began: float) -> j.Result:
+    """Retry by failing the attempt, or give up: the failure is the step's result."""
+    assert isinstance(future.completion, int)
+    options = future.options
+    failures, first = attempt.step_failures.get(future.completion, (0, began))
+    failures += 1
+    attempt.step_failures[future.completion] = (failures, first)
+    if isinstance(error, NotSerializable | EntryTooLarge):
+        return j.Failure(500, str(error), (("agentdur_code", error.code),))
+    explicit = options is not None and options.retries
+    if explicit and options is not None and options.exhausted(failures, time.monotonic() - first):
+        return j.Failure(500, repr(error))
+    delay_ms = None
+    if isinstance(error, RetryableError) and error.retry_after is not None:
+        delay_ms = int(error.retry_after.total_seconds() * 1000)
+    elif explicit and options is not None:
+        delay_ms = int(options.delay(failures).total_seconds() * 1000)
+    trace = "".join(traceback.format_exception(error))
+    code = error.status_code if isinstance(error, RetryableError) else 500
+    failure = j.Failure(code, f"step '{future.name}': {error!r}", (), trace)
+    raise _StepFailed(Failed(error=failure, delay_ms=delay_ms))
+
+
+def meta_of(branch: Branch) -> str:
+    """What the action noted about itself (model, tokens, …), as JSON text."""
+    note, branch.note = branch.note, ""
+    return note
