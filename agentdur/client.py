@@ -34,7 +34,8 @@ CONNECT_TIMEOUT_S = 10.0
 NOT_READY = 470
 
 _UNTYPED: Serde[Any] = serde_for(Any)
-_OCTETS = "application/octet-stream"
+_JSON = "application/json"
+"""What generic calls say their bytes are, unless a header says otherwise."""
 
 
 class _Sent(msgspec.Struct, rename="camel"):
@@ -91,7 +92,7 @@ class Client(BaseClient):
         headers: dict[str, str] | None = None,
     ) -> bytes:
         how = How(key, idempotency_key, headers)
-        return await self._invoke(_path(service, handler, key), arg, _OCTETS, how)
+        return await self._invoke(_path(service, handler, key), arg, _JSON, how)
 
     async def generic_send(
         self,
@@ -105,7 +106,7 @@ class Client(BaseClient):
         headers: dict[str, str] | None = None,
     ) -> ClientSendHandle:
         how = How(key, idempotency_key, headers, send_delay)
-        return await self._submit(_path(service, handler, key), arg, _OCTETS, how)
+        return await self._submit(_path(service, handler, key), arg, _JSON, how)
 
     async def resolve_awakeable(self, id: str, value: Any = None, serde: Serde[Any] = _UNTYPED) -> None:
         content = serde.serialize(value)
