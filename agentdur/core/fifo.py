@@ -63,4 +63,7 @@ class Fifo(Struct, Generic[T], frozen=True, eq=False):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fifo) and self.size == other.size and list(self) == list(other)
 
+    def __ne__(self, other: object) -> bool:  # msgspec's own would compare identities
+        return not self == other
+
     __hash__ = None  # type: ignore[assignment]  # compared by content, never a key

@@ -38,6 +38,13 @@ def test_equal_is_what_holds_the_same_however_it_was_built():
     assert Fifo.of([1, 2]) != [1, 2]
 
 
+def test_two_queues_are_either_equal_or_not():
+    """A comparison that says both lets a store skip what has changed, or write what has not."""
+    for other, same in ((Fifo.of([1, 2]), True), (Fifo.of([2, 1]), False), (Fifo.of([1]), False)):
+        queue = EMPTY.push(1).push(2)
+        assert (queue == other, queue != other) == (same, not same)
+
+
 def test_the_one_who_leaves_is_taken_out_wherever_it_stands():
     queue = Fifo.of([1, 2]).push(3).push(4)
     assert list(queue.without(1)) == [2, 3, 4]
