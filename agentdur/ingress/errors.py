@@ -65,11 +65,14 @@ def status_of(error: errors.AgentdurError) -> int:
     return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
 
 
-def engine_error(error: errors.AgentdurError) -> Reply:
-    """What the engine refused, in its own words."""
+def engine_error(error: errors.AgentdurError, invocation: InvocationId | None = None) -> Reply:
+    """What the engine refused, in its own words; the client may ask for the fate of `invocation`."""
     status = status_of(error)
     prefix = "internal routing error: " if status == 503 else ""
-    return ingress_error(status, f"{prefix}{error}")
+    reply = ingress_error(status, f"{prefix}{error}")
+    if invocation is not None:
+        reply.headers.append((b"x-restate-id", invocation.encode()))
+    return reply
 
 
 def ingress_error(status: int, message: str) -> Reply:

@@ -155,16 +155,22 @@ class Front:
             delay_ms=delay,
         )
         if route.send:
-            return await self._send(request, receive)
+            return await self._send(request)
         if delay is not None:
             raise IngressError(400, errors.DELAY_ON_CALL)
-        _, pending = self._engine.call(request)
-        answer = await self._waits.wait(pending, receive)
+        invocation, pending = self._engine.call(request)
+        try:
+            answer = await self._waits.wait(pending, receive)
+        except AgentdurError as error:
+            return engine_error(error, invocation)
         return _result(answer, handler)
 
-    async def _send(self, request: Request, receive: Receive) -> Reply:
+    async def _send(self, request: Request) -> Reply:
         invocation, pending = self._engine.send(request)
-        receipt = await self._waits.wait(pending, receive)
+        try:
+            receipt = await pending  # as long as a commit takes: nobody leaves meanwhile
+        except AgentdurError as error:
+            return engine_error(error, invocation)
         fields: dict[str, str] = {"invocationId": invocation}
         if receipt.execute_at is not None:
             fields["executionTime"] = _instant(receipt.execute_at)

@@ -62,4 +62,6 @@ def serve(catalog: Catalog) -> Services:
 def _content_type(rule: OutputRule) -> Header | None:
     if rule.content_type is None:
         return None
-    return (b"content-type", rule.content_type.encode("latin-1", "replace"))
+    # A manifest may hold anything; what would break a header line never reaches it.
+    printable = "".join(character for character in rule.content_type if character.isprintable())
+    return (b"content-type", printable.encode("latin-1", "replace"))

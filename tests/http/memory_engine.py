@@ -54,11 +54,14 @@ class MemoryEngine:
         self.signals: list[tuple[InvocationId, int | str, Result]] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.refuse_with: Exception | None = None
+        self.fail_with: Exception | None = None
 
     # the port
 
     def call(self, request: Request) -> tuple[InvocationId, Awaitable[Answer]]:
         invocation, fresh = self._submit(request)
+        if self.fail_with is not None:
+            return invocation, _failed(self.fail_with)
         if not fresh and request.target.handler_kind is HandlerKind.WORKFLOW:
             refused = Failure(409, "the workflow method was already invoked")
             return invocation, _done(Answer(invocation, refused))
@@ -66,6 +69,8 @@ class MemoryEngine:
 
     def send(self, request: Request) -> tuple[InvocationId, Awaitable[Receipt]]:
         invocation, fresh = self._submit(request)
+        if self.fail_with is not None:
+            return invocation, _failed(self.fail_with)
         record = self.records[invocation]
         return invocation, _done(Receipt(invocation, fresh, None if record.started else record.execute_at))
 
@@ -161,4 +166,10 @@ def as_engine(engine: MemoryEngine) -> Engine:
 def _done(value: Any) -> Awaitable[Any]:
     future = asyncio.get_running_loop().create_future()
     future.set_result(value)
+    return future
+
+
+def _failed(error: Exception) -> Awaitable[Any]:
+    future = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
     return future

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agentdur.ingress.app import create_ingress
 from agentdur.ingress.settings import IngressSettings
+from tests.http.both_engine import both_ingress
 from tests.http.memory_engine import MemoryEngine, as_engine
 from tests.http.wire import JSON, Address
 from tests.http.world import CATALOG, echo
@@ -120,9 +121,34 @@ def test_any_request_is_answered_and_the_next_one_too(requests: Any) -> None:
     asyncio.run(story())
 
 
+def ends_soon(path: bytes) -> bool:
+    """Neither a handler that takes its time, nor a wait for one."""
+    return not {b"run", b"attach"} & set(path.split(b"/"))
+
+
 def is_document(path: bytes) -> bool:
     """The OpenAPI routes answer errors as FastAPI does."""
     return path.strip(b"/").split(b"/")[:2] in ([b"restate", b"openapi"], [b"restate", b"docs"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    requests=st.lists(
+        st.tuples(methods, paths.filter(ends_soon), queries, header_lists, bodies), min_size=1, max_size=8
+    )
+)
+def test_the_engine_outlives_any_requests(requests: Any) -> None:
+    """The same with the real engine: whatever it was sent, it answers the next call."""
+
+    async def story() -> None:
+        async with both_ingress() as app:
+            for method, path, query, headers, pieces in requests:
+                status, body = await ask(app, http_scope(method, path, query, headers), pieces)
+                assert 200 <= status < 500 or json.loads(body)["source"] == "invocation"
+            echo_scope = http_scope("POST", b"/Echo/echo", b"", [(b"content-type", b"application/json")])
+            assert await ask(app, echo_scope, [b"1"]) == (200, b"1")
+
+    asyncio.run(story())
 
 
 @settings(max_examples=150, deadline=None)

@@ -234,6 +234,20 @@ def test_what_the_engine_refuses_is_an_error_of_the_ingress(
     assert post(ingress, "/Echo/echo", 1).status == 200
 
 
+@pytest.mark.parametrize("path", ["/Echo/echo", "/Echo/echo/send"])
+def test_a_submission_whose_fate_is_unknown_names_its_invocation(
+    ingress: Address, engine: MemoryEngine, path: str
+) -> None:
+    engine.fail_with = StoreFailed("disk")
+    try:
+        answer = post(ingress, path, 1)
+    finally:
+        engine.fail_with = None
+    assert (answer.status, answer.json()["source"]) == (503, "ingress")
+    assert answer.json()["message"].startswith("internal routing error: ")
+    assert INVOCATION_ID.match(answer.headers["x-restate-id"])
+
+
 # Duplicates
 
 

@@ -1,0 +1,88 @@
+"""The services of the comparison, written once for any SDK with Restate's names."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+
+def services(sdk: Any) -> list[Any]:
+    """`sdk`: whose Service, VirtualObject, Workflow, TerminalError and BytesSerde are used."""
+    as_bytes = {"accept": "*/*", "input_serde": sdk.BytesSerde()}
+    echo, hidden = sdk.Service("Echo"), sdk.Service("Hidden", ingress_private=True)
+    counter, board, signup = sdk.VirtualObject("Counter"), sdk.VirtualObject("Board"), sdk.Workflow("Signup")
+
+    @echo.handler("echo")
+    async def echo_back(ctx: Any, value: Any) -> Any:
+        return value
+
+    @echo.handler("raw", content_type="text/plain", output_serde=sdk.BytesSerde(), **as_bytes)
+    async def raw(ctx: Any, value: bytes) -> bytes:
+        return value
+
+    @echo.handler("nothing")
+    async def nothing(ctx: Any) -> None:
+        return None
+
+    @echo.handler("fail")
+    async def fail(ctx: Any, asked: dict[str, Any]) -> None:
+        metadata = asked.get("metadata")
+        raise sdk.TerminalError(asked.get("message", "m"), status_code=asked["code"], metadata=metadata)
+
+    @echo.handler("slow")
+    async def slow(ctx: Any, ms: int) -> str:
+        await ctx.sleep(timedelta(milliseconds=ms))
+        return "slept"
+
+    @echo.handler("fleeting", journal_retention=timedelta(0))
+    async def fleeting(ctx: Any, ms: int) -> str:
+        await ctx.sleep(timedelta(milliseconds=ms))
+        return "slept"
+
+    @echo.handler("approve")
+    async def approve(ctx: Any) -> Any:
+        awakeable, answer = ctx.awakeable()
+        ctx.object_send(put, key="asked", arg=awakeable)
+        return await answer
+
+    @board.handler("put")
+    async def put(ctx: Any, text: str) -> None:
+        ctx.set("text", text)
+
+    @board.handler("take")
+    async def take(ctx: Any) -> Any:
+        text = await ctx.get("text")
+        ctx.clear("text")
+        return text
+
+    @echo.handler("seen", **as_bytes)
+    async def seen(ctx: Any, value: bytes) -> dict[str, Any]:
+        return {"headers": [list(pair) for pair in ctx.request().headers.items()]}
+
+    @echo.handler("hidden", ingress_private=True)
+    async def hidden_handler(ctx: Any) -> None:
+        return None
+
+    @hidden.handler("seen")
+    async def hidden_service(ctx: Any) -> None:
+        return None
+
+    @counter.handler("seen", **as_bytes)
+    async def key_seen(ctx: Any, value: bytes) -> dict[str, Any]:
+        return {"key": ctx.key()}
+
+    @counter.handler("slow", kind="shared")
+    async def counter_slow(ctx: Any, ms: int) -> str:
+        await ctx.sleep(timedelta(milliseconds=ms))
+        return "slept"
+
+    @signup.main("run")
+    async def run(ctx: Any, ms: int) -> str:
+        await ctx.sleep(timedelta(milliseconds=ms))
+        return "signed up"
+
+    @signup.handler("seen", **as_bytes)
+    async def workflow_seen(ctx: Any, value: bytes) -> dict[str, Any]:
+        return {"key": ctx.key()}
+
+    return [echo, hidden, counter, board, signup]
