@@ -1,10 +1,10 @@
 """One commit as parameters of one SQL statement.
 
-The statement is an insert into the view `door`, which has a column per part of a commit; triggers hand each
+The statement is an insert into a view, a door, which has a column per part of a commit; triggers hand each
 part to its table. So a commit of any size crosses into SQLite once, and is one transaction by itself.
 
 Rules of this file:
-1. A part is a JSON array of rows, null when there are none. What rows of a commit have in common (kind, name,
+1. A part is a JSON array of rows, null when there is none. What rows of a commit have in common (kind, name,
    times, …) is said once: a row of a part with `members` stands for all its members, an object whose key and
    value SQLite hands over without parsing anything again. That is most of what a commit costs.
 2. Bytes are not in the JSON: they are sliced out of one blob that all parts share. A place in it is one
@@ -24,12 +24,13 @@ import msgspec
 
 from agentdur.core.errors import StoreFailed
 from agentdur.core.journal import Failure, Success
-from agentdur.core.ports import Saved, Writes
+from agentdur.core.ports import Saved, Timer, Writes
 from agentdur.core.state import Edit, PromiseState
 from agentdur.stores.entries import WRITERS
 from agentdur.stores.invocations import (
     HEAD_COLUMNS,
     JSON_COLUMNS,
+    LATEST,
     SPEC_COLUMNS,
     head_values,
     spec_values,
@@ -72,9 +73,22 @@ class Part(NamedTuple):
     members: tuple[Member, ...] = ()
 
 
+def _own(column: str, n: int) -> Member:
+    """A column that only some invocations have: their value is an array, that of the others is the seq."""
+    sql = f"iif(m.atom is null, m.value->>{n}, null)"
+    return Member(column, sql, lambda _, value: value[n] if isinstance(value, tuple) else None)
+
+
 _INVOCATION_BORN = (
     Member("id", "m.key", lambda key, _: key),
-    Member("seq", "m.value", lambda _, value: value),
+    Member(
+        "seq",
+        "coalesce(m.atom, m.value->>0)",
+        lambda _, value: value[0] if isinstance(value, tuple) else value,
+    ),
+    _own("key", 1),
+    _own("caller", 2),
+    _own("idempotency_key", 3),
 )
 _INVOCATION = (Member("seq", "cast(m.key as integer)", lambda key, _: key),)
 _ENTRY = (
@@ -114,14 +128,25 @@ PARTS = (
 )  # fmt: skip
 
 
-class Batch(NamedTuple):
-    """A prepared commit: `parts` in the order of PARTS as JSON text, `blob` with all their bytes.
+DOORS: tuple[tuple[str, ...], ...] = (
+    ("entries",),
+    ("born", "changed", "entries"),
+    ("born", "changed", "entries", "timers_set", "timers_dropped"),
+    ("born", "changed", "entries", "values_set", "unlocked", "locked", "queued", "dequeued"),
+    tuple(part.name for part in PARTS),
+)
+"""What may pass by each door. The first one that is wide enough is taken: the wider, the dearer."""
+_DOORS = [frozenset(names) for names in DOORS]
 
-    When `by_row` is given, it says the same: for each part the values of its columns, members and payload.
+
+class Batch(NamedTuple):
+    """A prepared commit: the door, and its parts as JSON text, with all their bytes as the last parameter.
+
+    When `by_row` is given it takes their place: the values of columns, members and payload for each row.
     """
 
-    parts: tuple[str | None, ...]
-    blob: bytes
+    door: int
+    parameters: tuple[str | bytes | None, ...]
     by_row: tuple[tuple[Part, Rows], ...] = ()
 
 
@@ -152,25 +177,32 @@ def place_sql(place: str) -> str:
 def make_batch(writes: Writes) -> Batch:
     """All of `writes` as one batch."""
     blob = _Bytes()
-    rows: dict[str, Rows] = {part.name: [] for part in PARTS}
-    _invocations(writes.invocations, rows, blob)
-    rows["entries"] = _journal(writes, blob)
-    rows["journal_drops"] = [(seq,) for seq in writes.journal_drops]
+    rows: dict[str, Rows] = {}
+    if writes.invocations:
+        _invocations(writes.invocations, rows, blob)
+    if writes.journal:
+        rows["entries"] = _journal(writes, blob)
+    if writes.journal_drops:
+        rows["journal_drops"] = [(seq,) for seq in writes.journal_drops]
     _keys(writes, rows, blob)
-    rows["timers_set"] = [(timer.at, timer.seq, timer.completion) for timer in writes.timers]
-    rows["timers_dropped"] = [(timer.at, timer.seq, timer.completion) for timer in writes.timer_drops]
+    if writes.timers:
+        rows["timers_set"] = [_timer(timer) for timer in writes.timers]
+    if writes.timer_drops:
+        rows["timers_dropped"] = [_timer(timer) for timer in writes.timer_drops]
     if blob.end > BYTES_PER_BATCH_MAX:
         return _by_row(rows, blob)
-    encode = msgspec.json.encode
-    parts = tuple(encode(part).decode() if (part := rows[each.name]) else None for each in PARTS)
-    if any(part is not None and "\\u0000" in part for part in parts):
-        return _by_row(rows, blob)
-    return Batch(parts, b"".join(blob.chunks))
+    texts = {name: msgspec.json.encode(part).decode() for name, part in rows.items()}
+    for text in texts.values():
+        if "\\u0000" in text:
+            return _by_row(rows, blob)
+    given = texts.keys()
+    door = next(n for n, names in enumerate(_DOORS) if given <= names)
+    return Batch(door, (*map(texts.get, DOORS[door]), b"".join(blob.chunks)))
 
 
 def _invocations(invocations: dict[int, Saved | None], rows: dict[str, Rows], blob: _Bytes) -> None:
-    gone = rows["gone"]
-    born: dict[tuple[Any, ...], dict[str, int]] = {}
+    gone: Rows = []
+    born: dict[tuple[Any, ...], dict[str, Any]] = {}
     changed: dict[tuple[Any, ...], dict[int, int | None]] = {}
     for seq, saved in invocations.items():
         if saved is None:
@@ -180,11 +212,18 @@ def _invocations(invocations: dict[int, Saved | None], rows: dict[str, Rows], bl
         result = saved.head.result
         place = blob.put(result.value) if type(result) is Success else None
         if saved.new:
-            born.setdefault(spec_values(saved.spec) + values, {})[saved.spec.id] = seq
+            spec = saved.spec
+            key, caller, request = spec.target.key, spec.caller, spec.idempotency_key
+            own = seq if key is caller is request is None else (seq, key, caller, request)
+            born.setdefault(spec_values(spec) + values, {})[spec.id] = own
         if not saved.new or place is not None:
             changed.setdefault(values, {})[seq] = place
-    rows["born"] = [(*values, members) for values, members in born.items()]
-    rows["changed"] = [(*values, members) for values, members in changed.items()]
+    if gone:
+        rows["gone"] = gone
+    if born:
+        rows["born"] = [(*values, members) for values, members in born.items()]
+    if changed:
+        rows["changed"] = [(*values, members) for values, members in changed.items()]
 
 
 def _journal(writes: Writes, blob: _Bytes) -> Rows:
@@ -220,24 +259,28 @@ def _journal(writes: Writes, blob: _Bytes) -> Rows:
 
 
 def _keys(writes: Writes, rows: dict[str, Rows], blob: _Bytes) -> None:
-    rows["values_dropped"] = [(o.service, o.scope, o.key) for o in writes.values_dropped]
+    if writes.values_dropped:
+        rows["values_dropped"] = [(o.service, o.scope, o.key) for o in writes.values_dropped]
     for (o, name), value in writes.values.items():
         if value is None:
-            rows["values_removed"].append((o.service, o.scope, o.key, name))
+            rows.setdefault("values_removed", []).append((o.service, o.scope, o.key, name))
         else:
-            rows["values_set"].append((o.service, o.scope, o.key, name, blob.put(value)))
+            rows.setdefault("values_set", []).append((o.service, o.scope, o.key, name, blob.put(value)))
     for o, holder in writes.locks.items():
         if holder is None:
-            rows["unlocked"].append((o.service, o.scope, o.key))
+            rows.setdefault("unlocked", []).append((o.service, o.scope, o.key))
         else:
-            rows["locked"].append((o.service, o.scope, o.key, holder))
+            rows.setdefault("locked", []).append((o.service, o.scope, o.key, holder))
     for (o, position), item in writes.inbox.items():
         waiting = (None, item) if isinstance(item, Edit) else (item, None)
-        rows["queued"].append((o.service, o.scope, o.key, position, *waiting))
-    rows["dequeued"] = [(o.service, o.scope, o.key, position) for o, position in writes.inbox_drops]
-    rows["promises_dropped"] = [(o.service, o.scope, o.key) for o in writes.promise_drops]
+        rows.setdefault("queued", []).append((o.service, o.scope, o.key, position, *waiting))
+    if writes.inbox_drops:
+        rows["dequeued"] = [(o.service, o.scope, o.key, position) for o, position in writes.inbox_drops]
+    if writes.promise_drops:
+        rows["promises_dropped"] = [(o.service, o.scope, o.key) for o in writes.promise_drops]
     for p, state in writes.promises.items():
-        rows["promises"].append((p.service, p.scope, p.key, p.name, *_promise(state, blob)))
+        row = (p.service, p.scope, p.key, p.name, *_promise(state, blob))
+        rows.setdefault("promises", []).append(row)
 
 
 def _promise(state: PromiseState, blob: _Bytes) -> tuple[Any, ...]:
@@ -246,10 +289,15 @@ def _promise(state: PromiseState, blob: _Bytes) -> tuple[Any, ...]:
     return (result if isinstance(result, Failure) else None, state.waiters or None, blob.put(payload))
 
 
+def _timer(timer: Timer) -> tuple[int, int, int]:
+    return min(timer.at, LATEST), timer.seq, timer.completion
+
+
 def _by_row(rows: dict[str, Rows], blob: _Bytes) -> Batch:
     """The batch without its JSON text and its limits: one tuple of parameters for each row of a table."""
     whole = b"".join(blob.chunks)
-    return Batch((), b"", tuple((part, [*_flat(part, rows[part.name], whole)]) for part in PARTS))
+    given = (part for part in PARTS if part.name in rows)
+    return Batch(-1, (), tuple((part, [*_flat(part, rows[part.name], whole)]) for part in given))
 
 
 def _flat(part: Part, rows: Rows, blob: bytes) -> Iterator[tuple[Any, ...]]:

@@ -16,12 +16,13 @@ from agentdur.core.ports import Row, Saved
 from agentdur.core.state import Accepted, Head, Status, Waiter
 from agentdur.core.target import HandlerKind, ServiceKind, Target
 
+OWN_COLUMNS = ("seq", "id", "key", "caller", "idempotency_key")
+"""What never changes and is likely to be another one for each invocation."""
 SPEC_COLUMNS = (
-    "service", "handler", "key", "scope", "service_kind", "handler_kind", "created_at",
-    "invoked_by", "caller", "idempotency_key", "completion_retention_ms", "journal_retention_ms",
-    "execute_at", "restarted_from", "seed", "traceparent",
+    "service", "handler", "scope", "service_kind", "handler_kind", "created_at", "invoked_by",
+    "completion_retention_ms", "journal_retention_ms", "execute_at", "restarted_from", "seed", "traceparent",
 )  # fmt: skip
-"""All that never changes, but the numbers `seq` and `id`."""
+"""What never changes and is likely to be the same for many."""
 HEAD_COLUMNS = (
     "status", "modified_at", "completed_at", "attempt", "failures", "retry_at", "last_failure",
     "last_failure_entry", "deployment", "protocol", "awaiting", "seen", "waiters", "failure", "journal_kept",
@@ -29,7 +30,10 @@ HEAD_COLUMNS = (
 )  # fmt: skip
 """All that changes, but `result`, which is bytes."""
 JSON_COLUMNS = frozenset({"last_failure", "awaiting", "waiters", "failure"})
-ROW_COLUMNS = ("seq", "id", *SPEC_COLUMNS, *HEAD_COLUMNS, "result")
+ROW_COLUMNS = (*OWN_COLUMNS, *SPEC_COLUMNS, *HEAD_COLUMNS, "result")
+
+LATEST = 2**63 - 1
+"""The latest moment a database number can say: a timer due after it is due then."""
 
 Values: TypeAlias = tuple[Any, ...]
 
@@ -45,10 +49,10 @@ def spec_values(spec: Accepted) -> Values:
     """The values of SPEC_COLUMNS."""
     target = spec.target
     return (
-        target.service, target.handler, target.key, target.scope, target.service_kind, target.handler_kind,
-        spec.created_at, spec.invoked_by, spec.caller, spec.idempotency_key,
-        spec.completion_retention_ms, spec.journal_retention_ms, spec.execute_at, spec.restarted_from,
-        None if spec.seed is None else str(spec.seed), spec.traceparent or None,
+        target.service, target.handler, target.scope, target.service_kind, target.handler_kind,
+        spec.created_at, spec.invoked_by, spec.completion_retention_ms, spec.journal_retention_ms,
+        spec.execute_at, spec.restarted_from, None if spec.seed is None else str(spec.seed),
+        spec.traceparent or None,
     )  # fmt: skip
 
 
@@ -74,9 +78,9 @@ def result_of(payload: bytes | None, failure: str | None) -> Result | None:
 def read_invocation(values: Values) -> Row:
     """The row that was written as these values of ROW_COLUMNS."""
     (
-        seq, id_, service, handler, key, scope, service_kind, handler_kind, created_at,
-        invoked_by, caller, idempotency_key, completion_retention_ms, journal_retention_ms,
-        execute_at, restarted_from, seed, traceparent,
+        seq, id_, key, caller, idempotency_key,
+        service, handler, scope, service_kind, handler_kind, created_at, invoked_by,
+        completion_retention_ms, journal_retention_ms, execute_at, restarted_from, seed, traceparent,
         status, modified_at, completed_at, attempt, failures, retry_at, last_failure,
         last_failure_entry, deployment, protocol, awaiting, seen, waiters, failure, journal_kept,
         _, _, result,

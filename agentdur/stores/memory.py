@@ -22,6 +22,7 @@ from agentdur.core.journal import CalleeId, Completion, Entry
 from agentdur.core.ports import Filter, Row, Saved, Timer, Writes
 from agentdur.core.state import Edit, ObjectState, Place, PromiseState, Status
 from agentdur.core.target import ObjectAddress, PromiseAddress
+from agentdur.stores.invocations import LATEST
 
 
 class _Data(Struct):
@@ -67,9 +68,9 @@ class MemoryStore:
             self._commit_invocations(prepared)
             self._commit_keys(prepared)
             for timer in prepared.timers:
-                self._data.timers.add((timer.at, timer.seq, timer.completion))
+                self._data.timers.add(_timer(timer))
             for timer in prepared.timer_drops:
-                self._data.timers.discard((timer.at, timer.seq, timer.completion))
+                self._data.timers.discard(_timer(timer))
 
     def _check(self, writes: Writes) -> None:
         """Refuse to write history twice, before anything has changed."""
@@ -211,6 +212,10 @@ class MemoryStore:
 
 def _seq(saved: Saved) -> int:
     return saved.seq
+
+
+def _timer(timer: Timer) -> tuple[int, int, int]:
+    return min(timer.at, LATEST), timer.seq, timer.completion
 
 
 def _first(item: tuple[int, object]) -> int:

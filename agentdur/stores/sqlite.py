@@ -15,9 +15,9 @@ from agentdur.core.errors import StoreFailed
 from agentdur.core.ports import Writes
 from agentdur.stores.batch import Batch, make_batch
 from agentdur.stores.migrate import migrate
-from agentdur.stores.sqlite_file import FileLock, connect, told
+from agentdur.stores.sqlite_file import FAILURES, FileLock, connect, told
 from agentdur.stores.sqlite_reads import SqliteReads
-from agentdur.stores.statements import DOOR, by_row, door
+from agentdur.stores.statements import DOOR, by_row, doors
 
 
 class SqliteStore(SqliteReads):
@@ -28,46 +28,61 @@ class SqliteStore(SqliteReads):
         self._lock = FileLock(self.path + ".lock")
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._failed: Batch | None = None
 
     def open(self) -> None:
         """Create or migrate; nothing when it is open. A StoreError says why it cannot be opened."""
         if self._writer is not None:
             return
-        with told(self.path):
+        try:
             self._lock.take()
-            try:
-                self._writer = connect(self.path)
-                migrate(self._writer)
-                for statement in door():
-                    self._writer.execute(statement)
-                self._reader = connect(self.path)
-                self._reader.execute("pragma query_only = on")
-            except BaseException:
-                self.close()
-                raise
+            self._writer = connect(self.path)
+            migrate(self._writer)
+            for statement in doors():
+                self._writer.execute(statement)
+            self._reader = connect(self.path)
+            self._reader.execute("pragma query_only = on")
+        except FAILURES as error:
+            self.close()
+            raise told(error, self.path) from error
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the file. No commit may be under way."""
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = None
+        self._reader = self._writer = self._failed = None
         self._lock.release()
 
     def prepare(self, writes: Writes) -> Batch:
         """All that needs Python, so that `commit` needs it as little as possible."""
-        return make_batch(writes)
+        try:
+            return make_batch(writes)
+        except FAILURES as error:
+            raise told(error, self.path) from error
 
     def commit(self, prepared: Batch) -> None:
-        """One statement, one transaction, one sync."""
+        """One statement, one transaction, one sync.
+
+        After a commit that failed only the same one is accepted: a later one stands on it.
+        """
         writer = self._writer
         if writer is None:
             raise StoreFailed(f"{self.path} is not open")
-        with told(self.path):
+        if self._failed is not None and self._failed is not prepared:
+            raise StoreFailed(f"{self.path}: the commit before this one failed. Open the store again")
+        self._failed = prepared
+        try:
             if prepared.by_row:
                 _commit_by_row(writer, prepared)
             else:
-                writer.execute(DOOR, (*prepared.parts, prepared.blob))
+                writer.execute(DOOR[prepared.door], prepared.parameters)
+        except FAILURES as error:
+            raise told(error, self.path) from error
+        self._failed = None
 
 
 def _commit_by_row(writer: sqlite3.Connection, batch: Batch) -> None:

@@ -13,8 +13,6 @@ import errno
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 import msgspec
@@ -43,42 +41,42 @@ _ERRORS: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_BUSY: StoreLocked,
     sqlite3.SQLITE_LOCKED: StoreLocked,
 }
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_NO_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_OS_ERRORS: dict[int, type[StoreError]] = {
+    errno.ENOSPC: StoreFull,
+    errno.EDQUOT: StoreFull,
+    errno.EACCES: StoreReadOnly,
+    errno.EPERM: StoreReadOnly,
+    errno.EROFS: StoreReadOnly,
+}
+
+FAILURES = (sqlite3.Error, OSError, msgspec.MsgspecError, UnicodeError, OverflowError)
+"""Errors of the database and of the system, and values that cannot be stored."""
 
 
-@contextmanager
-def told(path: str) -> Iterator[None]:
-    """What goes wrong inside is told as a StoreError that names the file."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise meaning(error, path) from error
-    except msgspec.MsgspecError as error:  # the row is there, but not what was written
-        raise StoreCorrupt(f"{path}: {error}") from error
-    except OSError as error:
-        raise os_meaning(error, path) from error
+def told(error: Exception, path: str) -> StoreError:
+    """The StoreError for one of FAILURES; it names the file."""
+    match error:
+        case sqlite3.Error():
+            return _of_sqlite(error, path)
+        case OSError():
+            kind = _OS_ERRORS.get(error.errno or 0, StoreFailed)
+            return kind(f"{path}: {error.strerror or error}")
+        case _:
+            return StoreFailed(f"{path}: a value cannot be stored: {error}")
 
 
-def meaning(error: sqlite3.Error, path: str) -> StoreError:
-    """The StoreError for an error of SQLite."""
+def _of_sqlite(error: sqlite3.Error, path: str) -> StoreError:
     code = getattr(error, "sqlite_errorcode", None)
     primary = -1 if code is None else code & 0xFF
-    known = _ERRORS.get(primary, StoreFailed)
+    kind = _ERRORS.get(primary, StoreFailed)
     if primary == sqlite3.SQLITE_IOERR and not _free(path):
-        known = StoreFull  # not every failed write says why
+        kind = StoreFull  # not every failed write says why
     if primary == sqlite3.SQLITE_CANTOPEN and os.path.isdir(path):
-        known = StoreFailed
+        kind = StoreFailed
+    if code is None and "UTF-8" in str(error):
+        kind = StoreCorrupt  # what we wrote was text
     name = getattr(error, "sqlite_errorname", None)
-    return known(f"{path}: {error}" + (f" ({name})" if name else ""))
-
-
-def os_meaning(error: OSError, path: str) -> StoreError:
-    """The StoreError for an error of the operating system."""
-    detail = f"{path}: {error.strerror or error}"
-    if error.errno in _NO_SPACE:
-        return StoreFull(detail)
-    return StoreReadOnly(detail) if error.errno in _NO_WRITE else StoreFailed(detail)
+    return kind(f"{path}: {error}" + (f" ({name})" if name else ""))
 
 
 def _free(path: str) -> int:

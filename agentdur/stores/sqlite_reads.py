@@ -9,12 +9,12 @@ Rules of this file:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import msgspec
 
-from agentdur.core.errors import StoreFailed
+from agentdur.core.errors import StoreCorrupt, StoreFailed
 from agentdur.core.fifo import Fifo
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Entry
@@ -23,7 +23,7 @@ from agentdur.core.state import Edit, ObjectState, Place, PromiseState
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.stores.entries import Stored, Unsaid, read_entry
 from agentdur.stores.invocations import ROW_COLUMNS, read_invocation, result_of
-from agentdur.stores.sqlite_file import told
+from agentdur.stores.sqlite_file import FAILURES, told
 
 ROWS_PER_PAGE = 500
 """How many invocations a long read fetches at once."""
@@ -53,13 +53,19 @@ _PROMISE = f"select result, failure, waiters from promise where {_KEY} and name 
 _TIMERS = """
     select t.at, t.seq, t.completion, i.id from timer t cross join invocation i on i.seq = t.seq
     order by t.at, t.seq, t.completion limit ?"""
-# The completed ones are counted as the rest: an index knows the others, and how many there are.
-_IN_FLIGHT = "select status, count(*) from invocation where status <> 'completed' group by status"
-_ALL = "select count(*) from invocation"
+# An index knows those in flight, and how many there are in all; the completed ones are the rest.
+_COUNTS = """
+    select status, count(*) from invocation where status <> 'completed' group by status
+    union all select 'completed', count(*) from invocation"""
 
 _UNSAID = msgspec.json.Decoder(Unsaid)
 _EDIT = msgspec.json.Decoder(Edit)
 _WAITERS = msgspec.json.Decoder(tuple[tuple[InvocationId, int], ...])
+
+
+T = TypeVar("T")
+
+_UNREADABLE = (msgspec.MsgspecError, ValueError, LookupError, TypeError)
 
 
 class SqliteReads:
@@ -70,106 +76,118 @@ class SqliteReads:
 
     def next_seq(self) -> int:
         """A number above every stored one."""
-        return int(self._read(_NEXT_SEQ)[0][0])
+        return int(self._read(_only, _NEXT_SEQ)[0])
 
     def invocation(self, invocation: InvocationId) -> Row | None:
         """One invocation by id."""
-        rows = self._rows(_BY_ID, invocation)
+        rows = self._read(read_invocation, _BY_ID, invocation)
         return rows[0] if rows else None
 
     def journal(self, seq: int) -> list[tuple[int, Entry]]:
         """All its entries in order, with their index."""
-        rows = self._read(_JOURNAL, seq)
-        with told(self.path):
-            return [(row[0], read_entry(Stored(*row[1:]))) for row in rows]
+        return self._read(_entry, _JOURNAL, seq)
 
     def times(self, seq: int) -> list[tuple[int, int]]:
         """(index, appended at) of all its entries."""
-        return self._read(_TIMES, seq)
+        return self._read(tuple, _TIMES, seq)
 
     def callees(self, seq: int) -> list[InvocationId]:
         """The ids of all it called or sent to, in the order they were given."""
-        rows = self._read(_CALLEES, seq)
-        with told(self.path):
-            said = [_UNSAID.decode(detail).callee for (detail,) in rows if detail is not None]
-        return [callee for callee in said if callee is not None]
+        return [callee for callee in self._read(_callee, _CALLEES, seq) if callee is not None]
 
     def object(self, address: ObjectAddress) -> ObjectState | None:
         """Lock and inbox of a key; None when free and empty."""
         key = (address.service, address.scope, address.key)
-        lock, inbox = self._read(_LOCK, *key), self._read(_INBOX, *key)
-        if not lock and not inbox:
+        holder = next(iter(self._read(_only, _LOCK, *key)), None)
+        places = self._read(_place, _INBOX, *key)
+        if holder is None and not places:
             return None
-        with told(self.path):
-            places = [
-                Place(position, id_ if edit is None else _EDIT.decode(edit)) for position, id_, edit in inbox
-            ]
-        holder = lock[0][0] if lock else None
         return ObjectState(holder, Fifo.of(places), places[-1].position + 1 if places else 0)
 
     def values(self, address: ObjectAddress) -> dict[str, bytes]:
         """All state values of a key."""
-        return dict(self._read(_VALUES, address.service, address.scope, address.key))
+        return dict(self._read(tuple, _VALUES, address.service, address.scope, address.key))
 
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """One promise; None when nobody has touched it."""
-        rows = self._read(_PROMISE, address.service, address.scope, address.key, address.name)
-        if not rows:
-            return None
-        result, failure, waiters = rows[0]
-        with told(self.path):
-            return PromiseState(
-                result_of(result, failure), () if waiters is None else _WAITERS.decode(waiters)
-            )
+        place = (address.service, address.scope, address.key, address.name)
+        return next(iter(self._read(_promise, _PROMISE, *place)), None)
 
     def running(self) -> Iterator[Row]:
         """All invocations whose status is INVOKED, oldest first."""
         last = -1
-        while rows := self._rows(_RUNNING, last, ROWS_PER_PAGE):
+        while rows := self._read(read_invocation, _RUNNING, last, ROWS_PER_PAGE):
             yield from rows
             last = rows[-1].seq
 
     def timers(self, limit: int) -> list[Timer]:
         """The earliest `limit` timers; those of an invocation that is gone are not shown."""
-        return [Timer(*row) for row in self._read(_TIMERS, limit)]
+        return self._read(_timer, _TIMERS, limit)
 
     def expired(self, now: int, limit: int) -> tuple[list[Row], list[int]]:
         """(records past their retention, seqs of kept journals past theirs), the longest overdue first."""
-        journals = self._read(_EXPIRED_JOURNALS, now, limit)
-        return self._rows(_EXPIRED, now, limit), [seq for (seq,) in journals]
+        records = self._read(read_invocation, _EXPIRED, now, limit)
+        return records, self._read(_only, _EXPIRED_JOURNALS, now, limit)
 
     def count(self) -> dict[str, int]:
         """Stored invocations by status value; a status nobody is in is left out."""
-        counts: dict[str, int] = dict(self._read(_IN_FLIGHT))
-        completed = self._read(_ALL)[0][0] - sum(counts.values())
-        return counts | {"completed": completed} if completed > 0 else counts
+        *in_flight, (completed, total) = self._read(tuple, _COUNTS)
+        counts = dict(in_flight)
+        counts[completed] = total - sum(counts.values())
+        return {status: count for status, count in counts.items() if count}
 
-    def _read(self, sql: str, *parameters: Any) -> list[Any]:
-        reader = self._reader
-        if reader is None:
+    def _read(self, read: Callable[[Any], T], sql: str, *parameters: Any) -> list[T]:
+        """All rows of one statement, each as what `read` makes of it."""
+        if self._reader is None:
             raise StoreFailed(f"{self.path} is not open")
-        with told(self.path):
-            return reader.execute(sql, parameters).fetchall()
-
-    def _rows(self, sql: str, *parameters: Any) -> list[Row]:
-        rows = self._read(sql, *parameters)
-        with told(self.path):
-            return [read_invocation(row) for row in rows]
+        try:
+            rows = self._reader.execute(sql, parameters).fetchall()
+        except FAILURES as error:
+            raise told(error, self.path) from error
+        try:
+            return [read(row) for row in rows]
+        except _UNREADABLE as error:
+            raise StoreCorrupt(f"{self.path}: a row is not what was written: {error}") from error
 
     def list(self, which: Filter) -> list[Row]:
         """Newest first."""
-        wanted: dict[str, Any] = {
-            "service = ?": which.service,
-            "handler = ?": which.handler,
-            "key = ?": which.key,
-        }
-        wanted["seq < ?"] = which.after_seq
+        wanted = {
+            "service = ?": which.service, "handler = ?": which.handler, "key = ?": which.key,
+            "seq < ?": which.after_seq,
+        }  # fmt: skip
         conditions = [condition for condition, value in wanted.items() if value is not None]
-        values = [value for value in wanted.values() if value is not None]
+        values: list[Any] = [value for value in wanted.values() if value is not None]
         if which.statuses:
             conditions.append(f"status in ({', '.join('?' * len(which.statuses))})")
             values += which.statuses
             if "completed" not in which.statuses:
                 conditions.append("status <> 'completed'")  # lets SQLite use the index of those in flight
         where = f" where {' and '.join(conditions)}" if conditions else ""
-        return self._rows(f"{_INVOCATION}{where} order by seq desc limit ?", *values, which.limit)
+        sql = f"{_INVOCATION}{where} order by seq desc limit ?"
+        return self._read(read_invocation, sql, *values, which.limit)
+
+
+def _only(row: tuple[Any]) -> Any:
+    return row[0]
+
+
+def _entry(row: tuple[Any, ...]) -> tuple[int, Entry]:
+    return row[0], read_entry(Stored(*row[1:]))
+
+
+def _callee(row: tuple[str | None]) -> InvocationId | None:
+    return None if row[0] is None else _UNSAID.decode(row[0]).callee
+
+
+def _place(row: tuple[int, InvocationId, str | None]) -> Place:
+    position, invocation, edit = row
+    return Place(position, invocation if edit is None else _EDIT.decode(edit))
+
+
+def _promise(row: tuple[bytes | None, str | None, str | None]) -> PromiseState:
+    result, failure, waiters = row
+    return PromiseState(result_of(result, failure), () if waiters is None else _WAITERS.decode(waiters))
+
+
+def _timer(row: tuple[int, int, int, InvocationId]) -> Timer:
+    return Timer(*row)

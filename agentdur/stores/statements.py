@@ -3,7 +3,7 @@
 Rules of this file:
 1. One statement per part, fed by `json_each`; parts of one table share a trigger and run in their order,
    a trigger without parts is skipped.
-2. The view and its triggers are temporary: they belong to the writer's connection, not to the file.
+2. The views and their triggers are temporary: they belong to the writer's connection, not to the file.
 """
 
 from __future__ import annotations
@@ -11,21 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from agentdur.stores.batch import PARTS, Part, place_sql
+from agentdur.stores.batch import DOORS, PARTS, Part, place_sql
 
-DOOR = f"insert into door values ({', '.join('?' * (len(PARTS) + 1))})"
-"""Takes the parts of a `Batch` and its blob."""
+DOOR = tuple(
+    f"insert into door_{n} values ({', '.join('?' * (len(names) + 1))})" for n, names in enumerate(DOORS)
+)
+"""By door: takes the parameters of a `Batch`."""
 
 
-def door() -> Iterator[str]:
+def doors() -> Iterator[str]:
     """What the writer's connection needs before DOOR."""
-    columns = ", ".join(f"null as {name}" for name in (*(part.name for part in PARTS), "blob"))
-    yield f"create temp view door as select {columns}"
-    for table, group in groupby(PARTS, key=lambda part: part.table):
-        parts = list(group)
-        given = " or ".join(f"new.{part.name} is not null" for part in parts)
-        body = "; ".join(_from_json(part) for part in parts)
-        yield f"create temp trigger door_{table} instead of insert on door when {given} begin {body}; end"
+    for n, names in enumerate(DOORS):
+        columns = ", ".join(f"null as {name}" for name in (*names, "blob"))
+        yield f"create temp view door_{n} as select {columns}"
+        admitted = [part for part in PARTS if part.name in names]
+        for table, group in groupby(admitted, key=lambda part: part.table):
+            parts = list(group)
+            given = " or ".join(f"new.{part.name} is not null" for part in parts)
+            body = "; ".join(_from_json(part) for part in parts)
+            name = f"door_{n}_{table}"
+            yield f"create temp trigger {name} instead of insert on door_{n} when {given} begin {body}; end"
 
 
 def by_row(part: Part) -> str:
