@@ -1,0 +1,83 @@
+"""The admin application: health, version, services, invocations.
+
+Rules of this file:
+1. Every route exists plain and under /v2, /v3 and /v4; older prefixes are refused.
+2. What is not here is answered with an empty 404, what is here by another method with an empty 405.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from agentdur.admin.errors import install_errors
+from agentdur.admin.invocations import invocations_routes
+from agentdur.admin.services import OpenApi, services_routes
+from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
+from agentdur.core.ports import Engine
+
+OPENAPI_PATH = "/openapi"
+DOCS_PATH = "/docs"
+
+_VERSIONED = re.compile(r"/v(\d{1,4})(?=/|$)")
+
+
+class Admin(FastAPI):
+    """FastAPI behind a door that takes the version off the path."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and (match := _VERSIONED.match(scope["path"])):
+            version = int(match[1])
+            if not API_VERSION_MIN <= version <= API_VERSION_MAX:
+                refusal = (
+                    f"admin API v{version} is not supported, use v{API_VERSION_MIN} to v{API_VERSION_MAX}"
+                )
+                await PlainTextResponse(refusal, 400)(scope, receive, send)
+                return
+            scope = {**scope, "path": scope["path"][match.end() :] or "/"}
+            scope.pop("raw_path", None)
+        await super().__call__(scope, receive, send)
+
+
+def create_admin(
+    engine: Engine, settings: AdminSettings = DEFAULTS, *, openapi: OpenApi | None = None
+) -> FastAPI:
+    """An ASGI application that operates `engine`; the caller starts and stops the engine.
+
+    `openapi` makes the document of one service's ingress routes; without it that route is not there.
+    """
+    app = Admin(
+        title="agentdur admin", version=settings.version, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH,
+        redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    install_errors(app)
+
+    @app.get("/health", tags=["server"])
+    async def health() -> Response:
+        """Empty and 200 while the server is up."""
+        return Response()
+
+    @app.get("/version", tags=["server"])
+    async def version() -> dict[str, Any]:
+        """This server's version, the versions of this API, the ingress' address, and optional features."""
+        return {
+            "version": settings.version,
+            "min_admin_api_version": API_VERSION_MIN,
+            "max_admin_api_version": API_VERSION_MAX,
+            "ingress_endpoint": settings.ingress_endpoint,
+            "features": dict.fromkeys(FEATURES, False),
+        }
+
+    @app.get("/cluster-health", tags=["server"])
+    async def cluster_health() -> dict[str, Any]:
+        """The name of the cluster: one process is one cluster."""
+        return {"cluster_name": "agentdur"}
+
+    app.include_router(services_routes(engine, openapi))
+    app.include_router(invocations_routes(engine))
+    return app

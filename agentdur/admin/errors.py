@@ -1,0 +1,100 @@
+"""What an error looks like here: `{"message", "restate_code"}`, or text for what cannot be parsed.
+
+Rules of this file:
+1. The status of each error class is decided here and nowhere else.
+2. An error without a status here is ours: 500, with its code, and the log has the rest.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from agentdur.core.errors import (
+    AgentdurError,
+    BadRequest,
+    JournalGone,
+    NotForWorkflows,
+    NotRunning,
+    Overloaded,
+    StoreError,
+    TooEarly,
+    UnknownHandler,
+    UnknownInvocation,
+    UnknownService,
+    WrongStatus,
+)
+
+_STATUS: dict[type[AgentdurError], HTTPStatus] = {
+    BadRequest: HTTPStatus.BAD_REQUEST,
+    UnknownInvocation: HTTPStatus.NOT_FOUND,
+    UnknownService: HTTPStatus.NOT_FOUND,
+    UnknownHandler: HTTPStatus.NOT_FOUND,
+    WrongStatus: HTTPStatus.CONFLICT,
+    JournalGone: HTTPStatus.GONE,
+    NotForWorkflows: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooEarly: HTTPStatus.TOO_EARLY,
+    Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    NotRunning: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+class Unreadable(Exception):
+    """Something that cannot be parsed, answered as text."""
+
+    def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def message_of(error: AgentdurError) -> str:
+    """One line for people; the words of the two errors that clients show most are the field's own."""
+    match error:
+        case UnknownInvocation():
+            return f"The requested invocation '{error.detail}' does not exist, or it was purged"
+        case UnknownService():
+            return f"The requested service '{error.detail}' does not exist"
+        case UnknownHandler():
+            return f"The requested handler '{error.detail}' does not exist"
+        case WrongStatus() | BadRequest() if error.detail:
+            return error.detail
+        case _:
+            return str(error)
+
+
+def status_of(error: AgentdurError) -> HTTPStatus:
+    """The most specific status of its class."""
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            return _STATUS[kind]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def install_errors(app: FastAPI) -> None:
+    """Teach `app` to answer errors this way."""
+
+    @app.exception_handler(AgentdurError)
+    async def refused(request: Request, error: AgentdurError) -> Response:
+        return JSONResponse({"message": message_of(error), "restate_code": None}, status_of(error))
+
+    @app.exception_handler(Unreadable)
+    async def unreadable(request: Request, error: Unreadable) -> Response:
+        return PlainTextResponse(str(error), error.status)
+
+    @app.exception_handler(RequestValidationError)
+    async def misfit(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        in_body = first["loc"][:1] == ("body",)
+        broken = first["type"] == "json_invalid"
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if in_body and not broken else HTTPStatus.BAD_REQUEST
+        place = ".".join(str(step) for step in first["loc"])
+        return PlainTextResponse(f"{place}: {first['msg']}", status)
+
+    @app.exception_handler(HTTPException)
+    async def nothing_here(request: Request, error: HTTPException) -> Response:
+        return Response(status_code=error.status_code)

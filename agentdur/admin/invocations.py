@@ -1,0 +1,161 @@
+"""Looking at invocations, and intervening."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, get_args
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel, Field
+
+from agentdur.admin.errors import Unreadable, message_of
+from agentdur.admin.settings import BATCH_IDS_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX
+from agentdur.core.errors import AgentdurError, BadRequest, TooEarly, UnknownInvocation, WrongStatus
+from agentdur.core.ids import BadId, InvocationId, parse_invocation_id
+from agentdur.core.ports import Engine, Filter
+from agentdur.core.state import Status
+
+Json = dict[str, Any]
+Action = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"]
+STATUSES = tuple(status.value for status in Status)
+
+_Id = Annotated[str, Path(description="an invocation id, `inv_…`")]
+_Deployment = Annotated[str | None, Query(description="`keep`, `latest` or a deployment id")]
+
+
+def invocations_routes(engine: Engine) -> APIRouter:
+    """The routes for one invocation, for lists, and for batches."""
+    routes = APIRouter(tags=["invocations"])
+
+    @routes.get("/invocations")
+    async def list_invocations(
+        service: str | None = None,
+        handler: str | None = None,
+        key: str | None = None,
+        status: Annotated[list[str] | None, Query(description=", ".join(STATUSES))] = None,
+        limit: Annotated[int, Query(ge=1, le=LIST_LIMIT_MAX)] = LIST_LIMIT_DEFAULT,
+    ) -> Json:
+        """Invocations, newest first."""
+        which = Filter(service=service, handler=handler, key=key, statuses=_statuses(status), limit=limit)
+        return {"invocations": await engine.list(which)}
+
+    @routes.get("/invocations/{id}")
+    async def describe_invocation(id: _Id) -> Json:
+        """Everything known about one invocation, with its journal."""
+        found = await engine.describe(_parsed(id))
+        if found is None:
+            raise UnknownInvocation(id)
+        return found
+
+    @routes.delete("/invocations/{id}", deprecated=True)
+    async def delete_invocation(id: _Id, mode: Literal["cancel", "kill", "purge"] = "cancel") -> Response:
+        """Cancel, kill or purge; also answers 202 when there is nothing to do. Use the PATCH routes."""
+        # Promised to be accepted, whatever the invocation's status.
+        with contextlib.suppress(UnknownInvocation, WrongStatus, TooEarly):
+            await engine.operate(mode, _parsed(id))
+        return Response(status_code=HTTPStatus.ACCEPTED)
+
+    for action in get_args(Action):
+        if action != "resume":
+            routes.patch(f"/invocations/{{id}}/{action}", name=action)(_operation(engine, action))
+
+    @routes.patch("/invocations/{id}/resume")
+    async def resume(id: _Id, deployment: _Deployment = None) -> Response:
+        """Go on: ends a pause, a back-off or a suspension at once."""
+        _check_deployment(deployment)
+        return await _operate(engine, "resume", id)
+
+    @routes.patch("/invocations/{id}/restart-as-new")
+    async def restart_as_new(
+        id: _Id,
+        from_: Annotated[int, Query(alias="from", ge=0, description="last journal entry to keep")] = 0,
+        deployment: _Deployment = None,
+    ) -> Json:
+        """A new invocation with the same input, and the journal up to an entry."""
+        _check_deployment(deployment)
+        return {"new_invocation_id": await engine.restart_as_new(_parsed(id), from_)}
+
+    @routes.post("/internal/invocations_batch_operations/{action}", include_in_schema=False)
+    async def batch(action: Action | Literal["restart-as-new"], body: Batch) -> Json:
+        _check_deployment(body.deployment)
+        if len(body.invocation_ids) > BATCH_IDS_MAX:
+            raise BadRequest(f"at most {BATCH_IDS_MAX} invocations at a time, got {len(body.invocation_ids)}")
+        return await _batch(engine, action, body.parsed())
+
+    return routes
+
+
+class Batch(BaseModel):
+    """The body of a batch operation."""
+
+    invocation_ids: list[str] = Field(min_length=1)
+    deployment: str | None = None
+
+    def parsed(self) -> list[InvocationId]:
+        """All ids; one that cannot be parsed spoils the batch."""
+        try:
+            return [parse_invocation_id(one) for one in self.invocation_ids]
+        except BadId as error:
+            raise Unreadable(f"bad invocation id {error}", HTTPStatus.UNPROCESSABLE_ENTITY) from error
+
+
+def _operation(engine: Engine, action: Action) -> Callable[..., Awaitable[Response]]:
+    async def operation(id: _Id) -> Response:
+        return await _operate(engine, action, id)
+
+    operation.__doc__ = _MEANING[action]
+    return operation
+
+
+_MEANING: dict[Action, str] = {
+    "cancel": "Ask it to end: its next await raises a TerminalError (202), or it had not begun (200).",
+    "kill": "End it at once with 409 `killed`, and all it called.",
+    "pause": "Stop its attempts until it is resumed: 202 while one runs, else 200.",
+    "purge": "Forget a completed invocation: result, idempotency key and journal.",
+    "purge-journal": "Forget a completed invocation's journal; the result stays.",
+}
+
+
+async def _operate(engine: Engine, action: Action, id: str) -> Response:
+    done = await engine.operate(action, _parsed(id))
+    return Response(status_code=HTTPStatus.OK if done else HTTPStatus.ACCEPTED)
+
+
+async def _batch(engine: Engine, action: str, ids: list[InvocationId]) -> Json:
+    succeeded: list[Any] = []
+    failed: list[Json] = []
+    for invocation in ids:
+        try:
+            if action == "restart-as-new":
+                new = await engine.restart_as_new(invocation)
+                succeeded.append({"old_invocation_id": invocation, "new_invocation_id": new})
+            else:
+                await engine.operate(action, invocation)  # type: ignore[arg-type]  # checked by the route
+                succeeded.append(invocation)
+        except AgentdurError as error:
+            failed.append({"invocation_id": invocation, "error": message_of(error)})
+    return {"succeeded": succeeded, "failed": failed}
+
+
+def _parsed(text: str) -> InvocationId:
+    try:
+        return parse_invocation_id(text)
+    except BadId as error:
+        raise Unreadable(f"bad invocation id {error}") from error
+
+
+def _statuses(given: list[str] | None) -> tuple[str, ...]:
+    """Repeated or separated by commas."""
+    words = tuple(word for one in given or () for word in one.split(",") if word)
+    for word in words:
+        if word not in STATUSES:
+            raise Unreadable(f"status: {word!r} is none of {', '.join(STATUSES)}")
+    return words
+
+
+def _check_deployment(deployment: str | None) -> None:
+    """Handlers run in this process: there is one deployment, and it is always the latest."""
+    if deployment not in (None, "keep", "latest"):
+        raise BadRequest(f"The deployment '{deployment}' does not exist")

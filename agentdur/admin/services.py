@@ -1,0 +1,157 @@
+"""Services and handlers as the admin API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter
+
+from agentdur.core.catalog import HandlerMeta, HandlerOptions, InputRule, OutputRule, ServiceMeta
+from agentdur.core.durations import format_duration
+from agentdur.core.errors import UnknownHandler, UnknownService
+from agentdur.core.ports import Engine
+from agentdur.core.retry import RetryPolicy
+from agentdur.core.target import HandlerKind, ServiceKind
+
+Json = dict[str, Any]
+OpenApi = Callable[[ServiceMeta], Json]
+
+
+def services_routes(engine: Engine, openapi: OpenApi | None) -> APIRouter:
+    """The routes; `openapi` makes the document of one service's ingress routes."""
+    routes = APIRouter(tags=["services"])
+
+    def found(service: str) -> ServiceMeta:
+        meta = engine.catalog.services.get(service)
+        if meta is None:
+            raise UnknownService(service)
+        return meta
+
+    @routes.get("/services")
+    async def list_services() -> Json:
+        """All services that are served."""
+        return {"services": [service_view(meta) for meta in engine.catalog.services.values()]}
+
+    @routes.get("/services/{service}")
+    async def get_service(service: str) -> Json:
+        """One service."""
+        return service_view(found(service))
+
+    @routes.get("/services/{service}/handlers")
+    async def list_handlers(service: str) -> Json:
+        """The handlers of a service."""
+        return {"handlers": service_view(found(service))["handlers"]}
+
+    @routes.get("/services/{service}/handlers/{handler}")
+    async def get_handler(service: str, handler: str) -> Json:
+        """One handler."""
+        meta = found(service)
+        if handler not in meta.handlers:
+            raise UnknownHandler(f"{service}/{handler}")
+        return handler_view(meta, meta.handlers[handler])
+
+    if openapi is not None:
+
+        @routes.get("/services/{service}/openapi")
+        async def get_openapi(service: str) -> Json:
+            """The OpenAPI document of a service's ingress routes."""
+            return openapi(found(service))
+
+    return routes
+
+
+def service_view(meta: ServiceMeta) -> Json:
+    """ServiceMetadata. The timeouts and the retry policy shown are those most of its handlers share."""
+    shared = _shared_options(meta)
+    view: Json = {
+        "name": meta.name,
+        "ty": meta.kind.value,
+        "handlers": [handler_view(meta, meta.handlers[name]) for name in sorted(meta.handlers)],
+        "deployment_id": meta.deployment_id,
+        "revision": meta.revision,
+        "public": meta.public,
+        "idempotency_retention": format_duration(shared.idempotency_retention_ms),
+        "journal_retention": format_duration(shared.journal_retention_ms),
+        "inactivity_timeout": format_duration(shared.inactivity_timeout_ms),
+        "abort_timeout": format_duration(shared.abort_timeout_ms),
+        "enable_lazy_state": shared.lazy_state,
+        "retry_policy": retry_view(shared.retry),
+    }
+    if meta.kind is ServiceKind.WORKFLOW:
+        view["workflow_completion_retention"] = format_duration(_run_options(meta).workflow_retention_ms)
+    if meta.documentation:
+        view["documentation"] = meta.documentation
+    if meta.metadata:
+        view["metadata"] = meta.metadata
+    return view
+
+
+def handler_view(service: ServiceMeta, meta: HandlerMeta) -> Json:
+    """One handler; its own timeouts and retention only where they differ from the service's."""
+    shared, own = _shared_options(service), meta.options
+    view: Json = {"name": meta.name}
+    if meta.kind is not HandlerKind.PLAIN:
+        view["ty"] = meta.kind.value
+    view |= {
+        "public": meta.public,
+        "input_description": _described(meta.input),
+        "output_description": _described(meta.output),
+    }
+    for name, schema in (
+        ("input_json_schema", meta.input.json_schema),
+        ("output_json_schema", meta.output.json_schema),
+    ):
+        if schema is not None:
+            view[name] = schema
+    for name in ("idempotency_retention", "journal_retention", "inactivity_timeout", "abort_timeout"):
+        if (value := getattr(own, f"{name}_ms")) != getattr(shared, f"{name}_ms"):
+            view[name] = format_duration(value)
+    if own.lazy_state != shared.lazy_state:
+        view["enable_lazy_state"] = own.lazy_state
+    view["retry_policy"] = {"max_attempts": None} if own.retry == shared.retry else retry_view(own.retry)
+    if meta.documentation:
+        view["documentation"] = meta.documentation
+    if meta.metadata:
+        view["metadata"] = meta.metadata
+    return view
+
+
+def retry_view(policy: RetryPolicy) -> Json:
+    """A retry policy with all its fields."""
+    return {
+        "initial_interval": format_duration(policy.delay_ms_initial),
+        "exponentiation_factor": policy.factor,
+        "max_attempts": policy.attempts_max,
+        "max_interval": format_duration(policy.delay_ms_max),
+        "on_max_attempts": policy.on_exhausted.capitalize(),
+    }
+
+
+def _shared_options(meta: ServiceMeta) -> HandlerOptions:
+    """The catalog knows resolved options only; the ones most handlers have stand for the service's own."""
+    counts: list[tuple[int, HandlerOptions]] = []
+    for handler in meta.handlers.values():
+        counts.append(
+            (sum(one.options == handler.options for one in meta.handlers.values()), handler.options)
+        )
+    return max(counts, key=lambda pair: pair[0])[1] if counts else HandlerOptions()
+
+
+def _run_options(meta: ServiceMeta) -> HandlerOptions:
+    runs = (one.options for one in meta.handlers.values() if one.kind is HandlerKind.WORKFLOW)
+    return next(runs, HandlerOptions())
+
+
+def _described(rule: InputRule | OutputRule) -> str:
+    """`none`, the content type, or `JSON <type>` where a schema says it."""
+    if rule.content_type is None:
+        return "none"
+    if rule.json_schema is None:
+        return rule.content_type
+    kind = rule.json_schema.get("type")
+    if kind is None and "$ref" in rule.json_schema:
+        kind = (
+            rule.json_schema.get("$defs", {}).get(rule.json_schema["$ref"].rsplit("/", 1)[-1], {}).get("type")
+        )
+    return f"JSON {kind}" if isinstance(kind, str) else rule.content_type

@@ -1,0 +1,31 @@
+"""What the admin application must be told, and the numbers it keeps."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+API_VERSION_MIN = 2
+API_VERSION_MAX = 4
+
+FEATURES = (
+    "vqueues", "vqueues_async_refill", "vqueues_migration_skip_completed", "vqueue_obsolete_cleanup",
+    "scoped_virtual_objects", "scoped_state_table_migration", "scoped_promise_table_migration", "kafka_scope",
+    "protocol_v7", "unique_random_seeds", "invoker_yield", "preflight_invocation_termination_retention",
+)  # fmt: skip
+"""Names clients look up; none of these is switched on here."""
+
+LIST_LIMIT_DEFAULT = 100
+LIST_LIMIT_MAX = 1000
+"""Invocations of one page."""
+BATCH_IDS_MAX = 1000
+"""Invocations of one batch operation."""
+
+
+class AdminSettings(Struct, frozen=True, kw_only=True):
+    """`ingress_endpoint`: the address under which callers reach the ingress."""
+
+    ingress_endpoint: str = "http://127.0.0.1:8080/"
+    version: str = "0"
+
+
+DEFAULTS = AdminSettings()
