@@ -8,7 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from agentdur.core import journal as j
 
@@ -27,16 +27,20 @@ class Mismatch(Exception):
 class Recorded:
     """A journal ready for replay. Consumed command by command, per branch."""
 
-    __slots__ = ("branches", "cancels", "completions", "input", "last_completion", "length", "signals")
+    # Shared and never changed: most attempts replay nothing but their input.
+    branches: dict[str, list[tuple[int, j.AnyCommand]]] = {}  # noqa: RUF012
+    completions: dict[int, tuple[int, j.Completion]] = {}  # noqa: RUF012
+    signals: dict[int | str, list[tuple[int, j.Signal]]] = {}  # noqa: RUF012
+    cancels: tuple[int, ...] = ()
+    input = j.Input()
+    last_completion = 0
+    length = 0
 
-    def __init__(self, entries: Iterable[tuple[int, j.Entry]]) -> None:
-        self.branches: dict[str, list[tuple[int, j.AnyCommand]]] = {}
-        self.completions: dict[int, tuple[int, j.Completion]] = {}
-        self.signals: dict[int | str, list[tuple[int, j.Signal]]] = {}
-        self.cancels: list[int] = []
-        self.input = j.Input()
-        self.last_completion = 0
-        self.length = 0
+    def __init__(self, entries: Sequence[tuple[int, j.Entry]]) -> None:
+        if len(entries) == 1 and type(entries[0][1]) is j.Input:
+            self.input, self.length = entries[0][1], 1
+            return
+        self.branches, self.completions, self.signals = {}, {}, {}
         for index, entry in entries:
             self.length = index + 1
             self._add(index, entry)
@@ -48,9 +52,9 @@ class Recorded:
             self.completions[entry.id] = (index, entry)
             self.last_completion = max(self.last_completion, entry.id)
         elif isinstance(entry, j.Signal):
-            self.signals.setdefault(entry.signal, []).append((index, entry))
+            self.store_signal(index, entry)
             if entry.signal == j.CANCEL_SIGNAL:
-                self.cancels.append(index)
+                self.cancels = (*self.cancels, index)
         elif isinstance(entry, j.Input):
             self.input = entry
         else:
@@ -58,8 +62,16 @@ class Recorded:
             for name in ("completion", "id_completion"):
                 self.last_completion = max(self.last_completion, getattr(entry, name, 0))
 
+    def store_signal(self, index: int, signal: j.Signal) -> None:
+        """Keep a signal that nobody awaits yet."""
+        if not self.signals:
+            self.signals = {}
+        self.signals.setdefault(signal.signal, []).append((index, signal))
+
     def leftover(self, abandoned: frozenset[str] = frozenset()) -> tuple[int, j.AnyCommand] | None:
         """The first recorded command that the code did not make, if there is one."""
+        if not self.branches:
+            return None
         rest = [
             commands[-1]
             for branch, commands in self.branches.items()

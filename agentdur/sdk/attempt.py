@@ -13,18 +13,27 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Generator
+from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 import msgspec
 
 from agentdur.core import journal as j
-from agentdur.core.errors import AgentdurError, JournalMismatch, NestedOperation, NotInHandler
+from agentdur.core.errors import (
+    AgentdurError,
+    BadRequest,
+    JournalMismatch,
+    NestedOperation,
+    NotInHandler,
+    NotSerializable,
+)
 from agentdur.core.ids import InvocationId, random_seed
 from agentdur.core.replay import Mismatch, Recorded, check
 from agentdur.core.target import Target
 from agentdur.sdk.branch import ROOT, Branch, current_branch, enter
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
+from agentdur.sdk.service_handler import Handler
 from agentdur.sdk.where import user_line
 
 CANCEL_BRANCH = "~cancel"
@@ -38,6 +47,8 @@ class AttemptClosed(asyncio.CancelledError):
 
 class Driver(Protocol):
     """What an attempt needs from the engine. All but `durable` are synchronous and act at once."""
+
+    loop: asyncio.AbstractEventLoop
 
     def propose(self, attempt: Attempt, entries: tuple[j.Proposal, ...], end: bool) -> None:
         """Store entries; completions known at once come through `attempt.deliver` before this returns."""
@@ -76,79 +87,59 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt:
     """Owns the handler's task, its branches and the futures they wait for. Lives on one event loop."""
 
-    __slots__ = (
-        "abandoned",
-        "branches",
-        "buffer",
-        "calls",
-        "cancels",
-        "closed",
-        "context",
-        "deciding",
-        "decisions",
-        "driver",
-        "executing",
-        "failing",
-        "handler",
-        "id",
-        "known",
-        "loop",
-        "multi",
-        "next_completion",
-        "next_label",
-        "number",
-        "pending",
-        "recorded",
-        "replayed",
-        "root",
-        "seed_value",
-        "signals",
-        "step_failures",
-        "target",
-        "task",
-        "waits",
-    )  # fmt: skip
+    # What most attempts never change stays on the class: making one is on the path of every invocation.
+    abandoned: frozenset[str] = frozenset()
+    branches: dict[Branch, asyncio.Task[Any]] = {}  # noqa: RUF012 - empty and replaced before it is filled
+    calls: list[Any] | None = None
+    closed = False
+    context: Any = None
+    deciding = False
+    decisions: tuple[tuple[int, frozenset[str]], ...] = ()
+    executing = 0
+    failing: Failed | None = None
+    last = 0
+    """When it last said or heard something: ms since the epoch, kept by the driver."""
+    multi = False
+    next_label: str | None = None
+    seed_value: int | None = None
+    signals: dict[int | str, list[SignalFuture[Any]]] | None = None
+    step_failures: dict[int, Any] | None = None
+    task: asyncio.Task[Any] | None = None
+    waits = 0
 
     def __init__(
         self, driver: Driver, invocation: InvocationId, number: int, target: Target, recorded: Recorded
     ) -> None:
         self.driver, self.id, self.number, self.target = driver, invocation, number, target
         self.recorded = recorded
-        self.loop = asyncio.get_running_loop()
+        self.loop = driver.loop
         self.buffer: list[j.Proposal] = []
         self.pending: dict[int, DurableFuture[Any]] = {}
-        self.signals: dict[int | str, list[SignalFuture[Any]]] = {}
         self.next_completion = recorded.last_completion + 1
-        self.next_label: str | None = None
-        self.closed = self.multi = False
-        self.executing = self.waits = 0
-        self.failing: Failed | None = None
-        self.branches: dict[Branch, asyncio.Task[Any]] = {}
-        self.abandoned: set[str] = set()
-        self.calls: list[Any] = []
-        self.cancels: list[int] = recorded.cancels
-        self.decisions: list[tuple[int, frozenset[str]]] = []
-        self.deciding = False
-        self.step_failures: dict[int, Any] = {}
-        self.seed_value: int | None = None
+        self.cancels = recorded.cancels
         self.known = recorded.length
-        self.context: Any = None
-        self.task: asyncio.Task[Any] | None = None
         self.root = Branch(self, ROOT, None)
         if self.cancels:
             self._read_decisions()
 
     # -- life
 
-    def begin(self, main: Any) -> None:
-        """Start the handler; `main` is a coroutine function that answers the output bytes."""
-        self.task = self.loop.create_task(self._main(main))
+    def begin(self, handler: Handler) -> None:
+        """Start the handler. Its task needs no branch from the task factory: it is the root."""
+        self.task = asyncio.Task(self._main(handler), loop=self.loop)
 
-    async def _main(self, main: Any) -> None:
+    async def _main(self, handler: Handler) -> None:
         enter(self.root)
         try:
             try:
-                result: j.Result = j.Success(await main(self))
+                result: j.Result
+                if handler.context_managers:
+                    result = j.Success(await _within(self, handler))
+                elif handler.takes_input:
+                    value = _input_of(self, handler)
+                    result = j.Success(_output_of(handler, await handler.fn(self.context, value)))
+                else:
+                    result = j.Success(_output_of(handler, await handler.fn(self.context)))
             except TerminalError as error:
                 result = failure_of(error)
             if not self.closed:
@@ -173,11 +164,12 @@ class Attempt:
         if recorded and isinstance(recorded[-1][1], j.Output):
             recorded.pop()
         else:
-            left = self.recorded.leftover(frozenset({*self.abandoned, CANCEL_BRANCH}))
+            left = self.recorded.leftover(self.abandoned | {CANCEL_BRANCH})
             if left is not None:
                 self.mismatch(Mismatch(left[0], type(left[1]).__name__, "nothing more: it returned"))
             self.buffer.append(j.Output(result=result))
-        self._close_tasks()
+        if self.branches:
+            self._close_tasks()
         entries, self.buffer = tuple(self.buffer), []
         self.closed = True
         self.driver.propose(self, entries, True)
@@ -186,6 +178,7 @@ class Attempt:
         if not self.closed:
             self.close()
         self.driver.ended(self)
+        self.task = self.root.attempt = None  # no cycles: an attempt is freed when it is over
 
     def close(self) -> None:
         """Stop everything. What was not proposed is forgotten; the journal has the rest."""
@@ -252,7 +245,8 @@ class Attempt:
 
     def adopt(self, child: Branch, task: asyncio.Task[Any]) -> None:
         """A task was made inside the handler."""
-        self.multi = True
+        if not self.multi:
+            self.multi, self.branches = True, {}
         self.branches[child] = task
         assert child.parent is not None
         child.parent.live += 1
@@ -346,15 +340,14 @@ class Attempt:
             if future is not None:
                 future.resolve(index, notification.outcome)
         elif notification.signal == j.CANCEL_SIGNAL:
-            self.cancels.append(index)
+            self.cancels = (*self.cancels, index)
             self._decide()
         else:
-            queue = self.signals.get(notification.signal)
+            queue = self.signals.get(notification.signal) if self.signals else None
             if queue:
                 queue.pop(0).resolve(index, notification.outcome)
             else:
-                stored = self.recorded.signals.setdefault(notification.signal, [])
-                stored.append((index, notification))
+                self.recorded.store_signal(index, notification)
         self.driver.running(self)
 
     def signal_future(self, signal: int | str, future: SignalFuture[Any]) -> None:
@@ -364,6 +357,8 @@ class Attempt:
             index, notification = stored.pop(0)
             future.index, future.outcome = index, notification.outcome
         else:
+            if self.signals is None:
+                self.signals = {}
             self.signals.setdefault(signal, []).append(future)
 
     # -- waiting
@@ -434,7 +429,8 @@ class Attempt:
             if isinstance(command, j.Run):
                 index, completion = self.recorded.completions[command.completion]
                 assert isinstance(completion.outcome, j.Success)
-                self.decisions.append((index, frozenset(_NAMES.decode(completion.outcome.value))))
+                names = frozenset(_NAMES.decode(completion.outcome.value))
+                self.decisions = (*self.decisions, (index, names))
 
     def _decide_soon(self) -> None:
         if not self.deciding:  # two turns of the loop, so that branches that are about to wait are included
@@ -448,7 +444,7 @@ class Attempt:
         reached = [b for b in (self.root, *self.branches) if b.waiting is not None or b.stop_step]
         if not reached:
             return  # nobody waits: the next one that does will be asked
-        for call in self.calls:
+        for call in self.calls or ():
             if call.outcome is None and isinstance(call.callee.outcome, j.CalleeId):
                 callee = call.callee.outcome.invocation_id
                 self.buffer.append(
@@ -462,7 +458,7 @@ class Attempt:
             j.Run(completion=completion, name="cancel", branch=CANCEL_BRANCH), j.RunResult(completion, value),
         ]  # fmt: skip
         self.flush()
-        self.decisions.append((self.known, frozenset(names)))
+        self.decisions = (*self.decisions, (self.known, frozenset(names)))
         for branch in reached:
             if branch.stop_step:
                 self.branches.get(branch, self.task).cancel()  # type: ignore[union-attr]  # it runs: it has a task
@@ -486,6 +482,29 @@ class Attempt:
         )
 
     raise_if_cancelled = _raise_if_cancelled
+
+
+async def _within(attempt: Attempt, handler: Handler) -> bytes:
+    """With the service's context managers around the attempt."""
+    async with AsyncExitStack() as stack:
+        for manager in handler.context_managers:
+            await stack.enter_async_context(manager())
+        arguments = (_input_of(attempt, handler),) if handler.takes_input else ()
+        return _output_of(handler, await handler.fn(attempt.context, *arguments))
+
+
+def _input_of(attempt: Attempt, handler: Handler) -> Any:
+    try:
+        return handler.input_serde.deserialize(attempt.recorded.input.value)
+    except BadRequest as error:
+        raise TerminalError(str(error), 400, {"agentdur_code": error.code}) from error
+
+
+def _output_of(handler: Handler, value: Any) -> bytes:
+    try:
+        return handler.output_serde.serialize(value)
+    except NotSerializable as error:
+        raise TerminalError(str(error), 500, {"agentdur_code": error.code}) from error
 
 
 def failure_of(error: TerminalError) -> j.Failure:

@@ -39,24 +39,24 @@ class Owner(Protocol):
 class Branch:
     """One line of execution of an attempt. Mutable, owned by its task."""
 
-    __slots__ = (
-        "attempt", "awaitables", "cancels_seen", "counts", "in_step", "live", "name", "note", "parent",
-        "recorded", "rng", "steps", "stop_step", "waiting",
-    )  # fmt: skip
+    # What most branches never change stays on the class: making one is on the path of every invocation.
+    parent: Branch | None = None
+    counts: dict[str, int] | None = None
+    in_step = False
+    stop_step = False
+    live = 0  # child tasks that have not ended
+    awaitables = 0
+    cancels_seen: int = 0
+    rng: random.Random | None = None
+    waiting: Any = None
+    note = ""
+    steps = 0
 
     def __init__(self, attempt: Any, name: str, parent: Branch | None) -> None:
-        self.attempt, self.name, self.parent = attempt, name, parent  # an Owner; Any for its other callers
+        self.attempt, self.name = attempt, name  # an Owner; Any for its other callers
         self.recorded: list[tuple[int, AnyCommand]] | None = attempt.recorded_of(name)
-        self.counts: dict[str, int] | None = None
-        self.in_step = False
-        self.stop_step = False
-        self.live = 0  # child tasks that have not ended
-        self.awaitables = 0
-        self.cancels_seen: int = 0 if parent is None else parent.cancels_seen
-        self.rng: random.Random | None = None
-        self.waiting: Any = None
-        self.note = ""
-        self.steps = 0
+        if parent is not None:
+            self.parent, self.cancels_seen = parent, parent.cancels_seen
 
     def child(self, label: str) -> Branch:
         """The next branch of that label under this one."""

@@ -134,7 +134,7 @@ def _drop(attempt: Attempt, branch: Branch, number: int, entrant: Awaitable[Any]
     for other, task in attempt.branches.items():
         if task is entrant:
             name = other.name
-    attempt.abandoned.add(name)
+    attempt.abandoned |= {name}
     if isinstance(entrant, Coroutine):
         entrant.close()
     elif isinstance(entrant, asyncio.Future):

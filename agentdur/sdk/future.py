@@ -38,7 +38,9 @@ class DurableFuture(Generic[T]):
 
     __slots__ = ("_attempt", "_decode", "completion", "index", "outcome", "value", "waiters")
 
-    def __init__(self, attempt: Any, completion: int | str, decode: Callable[[bytes], T | None] | None) -> None:
+    def __init__(
+        self, attempt: Any, completion: int | str, decode: Callable[[bytes], T | None] | None
+    ) -> None:
         self._attempt = attempt
         self._decode = decode
         self.completion = completion
@@ -114,7 +116,11 @@ class CallFuture(DurableFuture[T]):
     __slots__ = ("callee",)
 
     def __init__(
-        self, attempt: Any, completion: int, decode: Callable[[bytes], T | None] | None, callee: DurableFuture[Any]
+        self,
+        attempt: Any,
+        completion: int,
+        decode: Callable[[bytes], T | None] | None,
+        callee: DurableFuture[Any],
     ) -> None:
         super().__init__(attempt, completion, decode)
         self.callee = callee

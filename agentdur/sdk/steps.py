@@ -203,6 +203,8 @@ def failed(attempt: Attempt, future: RunFuture[Any], error: Exception, began: fl
     """Retry by failing the attempt, or give up: the failure is the step's result."""
     assert isinstance(future.completion, int)
     options = future.options
+    if attempt.step_failures is None:
+        attempt.step_failures = {}
     failures, first = attempt.step_failures.get(future.completion, (0, began))
     failures += 1
     attempt.step_failures[future.completion] = (failures, first)

@@ -12,13 +12,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack
-from typing import Any
 
 from agentdur.core import commands as c
 from agentdur.core import journal as j
-from agentdur.core.catalog import HandlerOptions
-from agentdur.core.errors import BadRequest, NotSerializable
+from agentdur.core.catalog import Catalog, HandlerOptions
+from agentdur.core.ids import InvocationId
 from agentdur.core.replay import Recorded
 from agentdur.core.state import Status
 from agentdur.core.target import HandlerKind, ServiceKind
@@ -33,7 +31,6 @@ from agentdur.sdk.context import (
     WorkflowContext,
     WorkflowSharedContext,
 )
-from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.service import Handler
 
 _CONTEXTS: dict[tuple[ServiceKind, HandlerKind], type[Context]] = {
@@ -43,9 +40,25 @@ _CONTEXTS: dict[tuple[ServiceKind, HandlerKind], type[Context]] = {
     (ServiceKind.WORKFLOW, HandlerKind.WORKFLOW): WorkflowContext,
     (ServiceKind.WORKFLOW, HandlerKind.SHARED): WorkflowSharedContext,
 }
+_CALLS = (j.Call, j.OneWayCall)
 _SWEEP_SECONDS_MAX = 5.0
 _SWEEP_SECONDS_MIN = 0.02
 _ABORTED = (("restate_code", "RT0001"), ("agentdur_code", "AD0039"))
+
+
+class _Served:
+    """What running a handler needs, looked up once."""
+
+    __slots__ = ("context", "handler", "options")
+
+    def __init__(self, handler: Handler, catalog: Catalog) -> None:
+        target = catalog.target(handler.service.name, handler.name)
+        meta = catalog.find(handler.service.name, handler.name)
+        assert target is not None
+        assert meta is not None
+        self.handler = handler
+        self.context = _CONTEXTS[(target.service_kind, target.handler_kind)]
+        self.options = meta.options
 
 
 class InProcess:
@@ -54,12 +67,12 @@ class InProcess:
     def __init__(
         self, machine: Machine, handlers: dict[tuple[str, str], Handler], live_attempts: int, limits: Limits
     ) -> None:
-        self.machine, self.handlers, self.limits = machine, handlers, limits
+        self.machine, self.limits, self.loop = machine, limits, machine.loop
+        self.served = {name: _Served(handler, machine.catalog) for name, handler in handlers.items()}
         self.live_max = live_attempts
         self.live: dict[Attempt, Slot] = {}
         self.idle: dict[Attempt, None] = {}  # longest waiting first
         self.ready: deque[tuple[Slot, int]] = deque()
-        self.last: dict[Attempt, float] = {}
         self.stopping = False
         self._sweeper: asyncio.TimerHandle | None = None
         times = [m.options for s in machine.catalog.services.values() for m in s.handlers.values()]
@@ -85,30 +98,21 @@ class InProcess:
         entries = slot.entries if slot.entries is not None else self.machine.store.journal(slot.seq)
         slot.entries = None
         spec = state.spec
-        attempt = Attempt(self, spec.id, number, spec.target, Recorded(entries))
-        if slot.step_failures is not None:
-            attempt.step_failures = slot.step_failures
-        slot.step_failures = attempt.step_failures
-        kind = _CONTEXTS[(spec.target.service_kind, spec.target.handler_kind)]
-        kind(attempt, self.limits, spec.idempotency_key)
+        target = spec.target
+        attempt = Attempt(self, spec.id, number, target, Recorded(entries))
+        served = self.served.get((target.service, target.handler))
+        if served is None:
+            error = j.Failure(500, f"{target.service}/{target.handler} is no longer served here")
+            self.failed(attempt, Failed(error=error))
+            return
+        attempt.step_failures = slot.step_failures
+        served.context(attempt, self.limits, spec.idempotency_key)
+        attempt.last = self.machine.now
         slot.attempt = attempt
         self.live[attempt] = slot
-        self.last[attempt] = self.machine.loop.time()
-        attempt.begin(self._main)
+        attempt.begin(served.handler)
         if self._sweeper is None:
             self._sweeper = self.machine.loop.call_later(self._sweep_seconds, self._sweep)
-
-    async def _main(self, attempt: Attempt) -> bytes:
-        target = attempt.target
-        handler = self.handlers.get((target.service, target.handler))
-        if handler is None:
-            raise LookupError(f"{target.service}/{target.handler} is no longer served here")
-        if handler.context_managers:
-            async with AsyncExitStack() as stack:
-                for manager in handler.context_managers:
-                    await stack.enter_async_context(manager())
-                return await _invoke(attempt, handler)
-        return await _invoke(attempt, handler)
 
     def _make_room(self) -> bool:
         for attempt in self.idle:
@@ -129,7 +133,6 @@ class InProcess:
     def _gone(self, attempt: Attempt) -> None:
         slot = self.live.pop(attempt, None)
         self.idle.pop(attempt, None)
-        self.last.pop(attempt, None)
         if slot is not None and slot.attempt is attempt:
             slot.attempt = None
             self.machine.release(slot)
@@ -145,12 +148,12 @@ class InProcess:
     def propose(self, attempt: Attempt, entries: tuple[j.Proposal, ...], end: bool) -> None:
         """Store what the attempt did."""
         machine = self.machine
-        callees: tuple[Any, ...] = ()
+        callees: tuple[InvocationId, ...] = ()
         for entry in entries:
-            if isinstance(entry, j.Call | j.OneWayCall):
+            if isinstance(entry, _CALLS):
                 target = machine.catalog.target(entry.service, entry.handler, entry.key, entry.scope)
                 callees += (machine.names.callee(entry, target),)
-        self.last[attempt] = machine.loop.time()
+        attempt.last = machine.now
         machine.dispatch(c.Propose(attempt.id, attempt.number, entries, callees, end))
 
     def durable(self, attempt: Attempt) -> Awaitable[None] | None:
@@ -165,20 +168,21 @@ class InProcess:
     def waiting(self, attempt: Attempt) -> None:
         """It may be parked, and is, when others wait for a place."""
         self.idle[attempt] = None
-        self.last[attempt] = self.machine.loop.time()
+        attempt.last = self.machine.now
         if self.ready:
             self.machine.loop.call_soon(self._make_room)
 
     def running(self, attempt: Attempt) -> None:
         """It has something to do."""
         self.idle.pop(attempt, None)
-        self.last[attempt] = self.machine.loop.time()
+        attempt.last = self.machine.now
 
     def failed(self, attempt: Attempt, failure: Failed) -> None:
         """The attempt is over; the policy says when the next one is."""
-        target = attempt.target
-        meta = self.machine.catalog.find(target.service, target.handler)
-        policy = (meta.options if meta is not None else HandlerOptions()).retry
+        slot = self.live.get(attempt)
+        if slot is not None:
+            slot.step_failures = attempt.step_failures
+        policy = self._options(attempt).retry
         self.machine.dispatch(
             c.Fail(
                 id=attempt.id, attempt=attempt.number, error=failure.error, policy=policy,
@@ -204,10 +208,10 @@ class InProcess:
         self._sweeper = None
         if not self.live or self.stopping:
             return
-        now = self.machine.loop.time()
+        now = self.machine.world.now()
         for attempt in list(self.live):
             options = self._options(attempt)
-            quiet_ms = (now - self.last.get(attempt, now)) * 1000
+            quiet_ms = now - attempt.last
             if quiet_ms < options.inactivity_timeout_ms:
                 continue
             if attempt in self.idle and attempt.idle():
@@ -218,8 +222,8 @@ class InProcess:
             self._sweeper = self.machine.loop.call_later(self._sweep_seconds, self._sweep)
 
     def _options(self, attempt: Attempt) -> HandlerOptions:
-        meta = self.machine.catalog.find(attempt.target.service, attempt.target.handler)
-        return HandlerOptions() if meta is None else meta.options
+        served = self.served.get((attempt.target.service, attempt.target.handler))
+        return HandlerOptions() if served is None else served.options
 
     def _abort(self, attempt: Attempt, options: HandlerOptions) -> None:
         message = f"the attempt was closed after the 'abort timeout' ({options.abort_timeout_ms}ms) fired."
@@ -235,7 +239,6 @@ class InProcess:
             attempt.close()
         self.live.clear()
         self.idle.clear()
-        self.last.clear()
         self.ready.clear()
 
     async def drain(self, seconds: float) -> None:
@@ -250,18 +253,3 @@ class InProcess:
                 await asyncio.sleep(0.02)
         for attempt in list(self.live):
             attempt.close()
-
-
-async def _invoke(attempt: Attempt, handler: Handler) -> bytes:
-    if handler.takes_input:
-        try:
-            value = handler.input_serde.deserialize(attempt.recorded.input.value)
-        except BadRequest as error:
-            raise TerminalError(str(error), 400, {"agentdur_code": error.code}) from error
-        result = await handler.fn(attempt.context, value)
-    else:
-        result = await handler.fn(attempt.context)
-    try:
-        return handler.output_serde.serialize(result)
-    except NotSerializable as error:
-        raise TerminalError(str(error), 500, {"agentdur_code": error.code}) from error
