@@ -81,29 +81,23 @@ def header_text(headers: dict[bytes, bytes], name: bytes) -> str | None:
 
 
 async def read_body(receive: Receive, bytes_max: int) -> bytes:
-    """The whole body; 413 when it is longer than `bytes_max`."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    body: bytes = message.get("body", b"")
-    if message.get("more_body", False):
-        body = await _read_rest(body, receive, bytes_max)
+    """The whole body; 413 as soon as it is longer than `bytes_max`."""
+    body, more = await _piece(receive)
+    if more:
+        parts, size = [body], len(body)
+        while more and size <= bytes_max:
+            part, more = await _piece(receive)
+            parts.append(part)
+            size += len(part)
+        body = b"".join(parts)
     if len(body) > bytes_max:
         raise IngressError(413, LENGTH_LIMIT)
     return body
 
 
-async def _read_rest(body: bytes, receive: Receive, bytes_max: int) -> bytes:
-    parts, size = [body], len(body)
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        part: bytes = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
-        if size > bytes_max:
-            raise IngressError(413, LENGTH_LIMIT)
-        more = message.get("more_body", False)
-    return b"".join(parts)
+async def _piece(receive: Receive) -> tuple[bytes, bool]:
+    """(bytes, is there more?)"""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message.get("body", b""), message.get("more_body", False)
