@@ -17,6 +17,7 @@ import tomllib
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -375,6 +376,14 @@ def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def installed_version() -> str:
+    """The version of this package; `unknown` when it runs from a folder without being installed."""
+    try:
+        return version("agentdur")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def _ms(value: timedelta) -> int:

@@ -64,13 +64,17 @@ class Machine:
         self.timers = Timers(self)
         self.queue: deque[c.Message] = deque()
         self.dispatching = False
-        self.touched: set[Slot] = set()
+        self.touched: list[Slot] = []
         self.touched_keys: set[ObjectAddress] = set()
+        self.answers: list[tuple[list[asyncio.Future[Answer]], Answer]] = []
+        self.unsettled: list[list[asyncio.Future[Answer]]] = []
         self.waiting: dict[InvocationId, list[asyncio.Future[Answer]]] = {}
         self.now = world.now()
         self.error: StoreError | None = None
         self.stopping = False
         self.revive_seconds = 0.1
+        self._say: dict[type, Callable[[Any], None]] = dict.fromkeys(_OBJECT, self._say_object)
+        self._say |= dict.fromkeys(_PROMISE, self._say_promise)
         self._performers: dict[type, Callable[[Any, Any], None]] = {
             e.Append: self._append, e.Send: self._send, e.Deliver: self._deliver, e.Start: self._start,
             e.Stop: self._stop, e.Finished: self._finished, e.SetTimer: self._set_timer,
@@ -92,28 +96,22 @@ class Machine:
 
     def dispatch(self, message: c.Message) -> None:
         """Say a message, and everything that follows from it in this process."""
-        self.queue.append(message)
+        queue = self.queue
         if self.dispatching:
+            queue.append(message)
             return
         self.dispatching = True
         self.now = self.world.now()
         try:
-            while self.queue:
-                self._say(self.queue.popleft())
+            self._say.get(type(message), self._say_invocation)(message)
+            while queue:
+                message = queue.popleft()
+                self._say.get(type(message), self._say_invocation)(message)
         except BaseException:
-            self.queue.clear()
+            queue.clear()
             raise
         finally:
             self.dispatching = False
-
-    def _say(self, message: c.Message) -> None:
-        kind = type(message)
-        if kind in _OBJECT:
-            self._say_object(message)  # type: ignore[arg-type]  # narrowed by type()
-        elif kind in _PROMISE:
-            self._say_promise(message)  # type: ignore[arg-type]  # narrowed by type()
-        else:
-            self._say_invocation(message)  # type: ignore[arg-type]  # what is left
 
     def _say_invocation(self, message: c.ToInvocation) -> None:
         slot = self.slots.invocations.get(message.id)
@@ -129,8 +127,10 @@ class Machine:
                 self.slots.invocations.pop(message.id, None)
             return
         slot.state = after
-        slot.touched = self.writer.touch()
-        self.touched.add(slot)
+        number = self.writer.touch()
+        if slot.touched != number:
+            slot.touched = number
+            self.touched.append(slot)
         if (
             after is None
             or before is None
@@ -143,7 +143,7 @@ class Machine:
             performers[type(effect)](slot, effect)
 
     def _found(self, message: c.ToInvocation) -> Slot:
-        if isinstance(message, c.Submit) and self.names.is_fresh(message):
+        if type(message) is c.Submit and self.names.is_fresh(message):
             return self.slots.fresh(message.id)
         return self.slots.find(message.id) or self.slots.fresh(message.id)
 
@@ -204,8 +204,7 @@ class Machine:
     def _finished(self, slot: Slot, effect: e.Finished) -> None:
         waiting = self.waiting.pop(effect.id, None)
         if waiting is not None:
-            answer = Answer(effect.id, effect.result)
-            self.writer.after(lambda: _tell(waiting, answer))
+            self.answers.append((waiting, Answer(effect.id, effect.result)))
 
     def _set_timer(self, slot: Slot, effect: e.SetTimer) -> None:
         timer = Timer(effect.at, slot.seq, effect.completion, effect.id)
@@ -295,7 +294,7 @@ class Machine:
     def release(self, slot: Slot) -> None:
         """Nobody works with it any more: leave it to the store, unless it runs or is not committed yet."""
         if slot.touched <= self.writer.committed and slot.attempt is None:
-            self.slots.evict({slot}, set(), self.writer.committed)
+            self.slots.evict([slot], set(), self.writer.committed)
 
     # -- reading memory and store together
 
@@ -312,12 +311,23 @@ class Machine:
 
     def _collect(self, writes: Writes) -> None:
         self.slots.collect(writes)
-        slots, self.touched = self.touched, set()
+        slots, self.touched = self.touched, []
         keys, self.touched_keys = self.touched_keys, set()
+        answers, self.answers = self.answers, []
+        self.unsettled = [waiting for waiting, _ in answers]
         number = self.writer.number
-        self.writer._after.append(lambda: self._settled(slots, keys, number))
+        self.writer.after_this(lambda: self._settled(slots, keys, answers, number))
 
-    def _settled(self, slots: set[Slot], keys: set[ObjectAddress], number: int) -> None:
+    def _settled(
+        self,
+        slots: list[Slot],
+        keys: set[ObjectAddress],
+        answers: list[tuple[list[asyncio.Future[Answer]], Answer]],
+        number: int,
+    ) -> None:
+        self.unsettled = []
+        for waiting, answer in answers:
+            _tell(waiting, answer)
         self.slots.evict(slots, keys, number)
         self.revive_seconds = 0.1
 
@@ -326,9 +336,10 @@ class Machine:
         self.queue.clear()
         self.driver.forget()
         self.timers.stop()
-        for waiting in self.waiting.values():
+        for waiting in [*self.waiting.values(), *(w for w, _ in self.answers), *self.unsettled]:
             _refuse_all(waiting, error)
         self.waiting.clear()
+        self.answers, self.unsettled = [], []
         if not self.stopping:
             self.loop.call_later(self.revive_seconds, self._revive)
             self.revive_seconds = min(self.revive_seconds * 2, REVIVE_SECONDS_MAX)
@@ -338,7 +349,7 @@ class Machine:
             return
         try:
             self.slots = Slots(self.store)
-            self.touched, self.touched_keys = set(), set()
+            self.touched, self.touched_keys = [], set()
             self.writer = Writer(self.store, self._committer(), self._collect, self._failed)
             self.error = None
             self.recover()

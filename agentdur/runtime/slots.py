@@ -137,7 +137,7 @@ class Slots:
         self.dirty = set()
         self.dirty_keys = set()
 
-    def evict(self, slots: set[Slot], keys: set[ObjectAddress], committed: int) -> None:
+    def evict(self, slots: list[Slot], keys: set[ObjectAddress], committed: int) -> None:
         """After a commit: forget what is not active."""
         for slot in slots:
             if slot.touched <= committed and slot.attempt is None:

@@ -108,12 +108,20 @@ class Writer:
         if not self.due:
             self.due = True
             if not self.busy:
-                self.loop.call_soon(self._start)
+                self._start_soon()
         return self.number
+
+    def _start_soon(self) -> None:
+        # Two turns of the loop: tasks that were made or woken in this one say what they have to say first.
+        self.loop.call_soon(self.loop.call_soon, self._start)
 
     def after(self, action: Callable[[], None]) -> None:
         """Call this when what is collected now is durable."""
         self.touch()
+        self._after.append(action)
+
+    def after_this(self, action: Callable[[], None]) -> None:
+        """As `after`, from within `collect`: the commit that is about to start."""
         self._after.append(action)
 
     def durable(self, number: int) -> asyncio.Future[None] | None:
@@ -158,7 +166,7 @@ class Writer:
         for action in actions:
             action()
         if self.due:
-            self.loop.call_soon(self._start)
+            self._start_soon()
 
     def _die(self, error: StoreError) -> None:
         self.dead = True

@@ -156,8 +156,9 @@ class _Bytes:
     __slots__ = ("chunks", "end")
 
     def __init__(self) -> None:
-        self.chunks: list[bytes] = []
-        self.end = 1
+        # Never empty: SQLite cuts nothing, not even nothing, out of an empty blob.
+        self.chunks: list[bytes] = [b"."]
+        self.end = 2
 
     def put(self, value: bytes | None) -> int | None:
         if value is None:
