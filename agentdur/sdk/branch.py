@@ -4,7 +4,8 @@ Rules of this file:
 1. The handler itself is branch "". A task is named by its parent's name, the qualified name of its coroutine,
    and a count of that name under that parent: frameworks that create a varying number of helper tasks do not
    disturb the names of the others.
-2. A task made inside a step is no branch: context operations there are refused.
+2. A task made inside a step is no branch: context operations there are refused. It carries the name and the
+   count of its step, so that the step's idempotency key is the same wherever the step asks for it.
 """
 
 from __future__ import annotations
@@ -106,6 +107,14 @@ def label_of(coro: Coroutine[Any, Any, Any] | Any) -> str:
     return str(name).replace(".<locals>", "").replace("/", "|")
 
 
+def spawn(label: str, coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """A task whose branch is named by the caller, who knows a name that is the same on every attempt."""
+    parent = _branch.get()
+    if parent is not None and not parent.in_step:
+        parent.attempt.next_label = label.replace("/", "|")
+    return asyncio.get_running_loop().create_task(coro)
+
+
 Factory = Callable[..., asyncio.Task[Any]]
 
 
@@ -123,8 +132,8 @@ class BranchTaskFactory:
             return self._make(loop, coro, context, more)
         context = context or copy_context()
         if parent.in_step:
-            child = Branch(parent.attempt, "step", parent)
-            child.in_step = True
+            child = Branch(parent.attempt, parent.name, parent)
+            child.in_step, child.steps = True, parent.steps
             context.run(_branch.set, child)
             return self._make(loop, coro, context, more)
         child = parent.child(parent.attempt.next_label or label_of(coro))

@@ -1,0 +1,23 @@
+"""What a step says about itself besides its result: model, tokens, cost, tool. Views and telemetry read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agentdur.core.errors import NotInHandler
+from agentdur.sdk.branch import current_branch
+
+
+def note(**facts: Any) -> None:
+    """Attach facts to the step that runs, from inside its action; JSON data only. They are journaled with its
+    result, whether that is a value or a terminal failure; an attempt of the action that is retried leaves none.
+    Facts noted twice: the later ones win. Outside of a step it raises NotInHandler."""
+    branch = current_branch()
+    while branch is not None and branch.in_step and not branch.stop_step:
+        branch = branch.parent  # a task the step made: the step's own branch is further up
+    if branch is None or not branch.in_step:
+        raise NotInHandler("note() belongs inside a step's action")
+    known = msgspec.json.decode(branch.note) if branch.note else {}
+    branch.note = msgspec.json.encode({**known, **facts}).decode()
