@@ -1,0 +1,200 @@
+"""The commands, and how each of them ends.
+
+Rules of this file:
+1. A command prints facts or raises; `main` alone turns what was raised into one line and an exit code.
+2. Options of the server are settings; what is not given comes from the environment, the file or the default.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from msgspec.structs import replace
+
+from agentdur import server
+from agentdur.cli.admin_api import AdminApi, admin_url
+from agentdur.cli.demo import run_demo
+from agentdur.cli.invocations import Json, invocations
+from agentdur.cli.loading import find, load_app
+from agentdur.cli.output import Exit, Refused, complain, exit_code_of, say, say_json, say_table
+from agentdur.cli.reload import serve_and_reload
+from agentdur.config import TABLE, installed_version, load_settings, shown
+from agentdur.core.errors import AgentdurError, BadSetting
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="AI agents that survive crashes: serve them, look at them, intervene.",
+)
+
+Target = Annotated[str, typer.Argument(metavar="FILE[:APP]", help="A file or a module, and the App in it.")]
+Store = Annotated[str | None, typer.Option(help="sqlite:///FILE or memory://", show_default=False)]
+Host = Annotated[str | None, typer.Option(help="The address to listen on.", show_default=False)]
+IngressPort = Annotated[int | None, typer.Option(help="Where handlers are called.", show_default=False)]
+AdminPort = Annotated[int | None, typer.Option(help="Where operators look.", show_default=False)]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default=False)]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="A settings file instead of agentdur.toml.", show_default=False),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Any other setting; may be repeated.", show_default=False
+    ),
+]
+AdminUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--admin-url", help="The server's admin API; default: where the settings put it.", show_default=False
+    ),
+]
+
+
+@app.command()
+def serve(
+    target: Target,
+    *,
+    store: Store = None,
+    host: Host = None,
+    ingress_port: IngressPort = None,
+    admin_port: AdminPort = None,
+    log_level: LogLevel = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+) -> None:
+    """Serve an App: engine, ingress and admin API, until SIGTERM or Ctrl-C."""
+    given = {
+        "store": store,
+        "host": host,
+        "ingress_port": ingress_port,
+        "admin_port": admin_port,
+        "log_level": log_level,
+        **_pairs(set_),
+    }
+    loaded = load_settings(given, file=config)
+    found = load_app(target)
+    settings = loaded.settings
+    if loaded.sources["store"] == "default" and isinstance(found.store, str):
+        settings = replace(settings, store=found.store)
+    raise typer.Exit(server.serve(found, settings))
+
+
+@app.command()
+def dev(
+    target: Target,
+    *,
+    store: Store = None,
+    host: Host = None,
+    ingress_port: IngressPort = None,
+    admin_port: AdminPort = None,
+    log_level: LogLevel = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+) -> None:
+    """Like serve, and starts again when a Python file beside the App changes; what ran goes on."""
+    options = {
+        "--store": store,
+        "--host": host,
+        "--ingress-port": ingress_port,
+        "--admin-port": admin_port,
+        "--log-level": log_level,
+        "--config": config,
+    }
+    arguments = [target]
+    for option, value in options.items():
+        if value is not None:
+            arguments += [option, str(value)]
+    for pair in set_ or ():
+        arguments += ["--set", pair]
+    load_settings({**_pairs(set_)}, file=config)  # a bad setting is told once, not after each change
+    raise typer.Exit(serve_and_reload(arguments, find(target).folder, _tell))
+
+
+@app.command()
+def config(file: ConfigFile = None, as_json: Json = False) -> None:
+    """All settings: value, source and meaning."""
+    loaded = load_settings(file=file)
+    rows = [(name, shown(name, getattr(loaded.settings, name)), loaded.sources[name]) for name in TABLE]
+    if as_json:
+        say_json({name: {"value": value, "source": source} for name, value, source in rows})
+    else:
+        say_table(
+            ("setting", "value", "source", "meaning"),
+            [(name.replace("_", "-"), value, source, TABLE[name].doc) for name, value, source in rows],
+        )
+    for stranger in loaded.strangers:
+        _tell(f"warning: {stranger} is set, but is no setting")
+
+
+@app.command()
+def version() -> None:
+    """The version of this command."""
+    say(f"agentdur {installed_version()} (Python {sys.version.split()[0]})")
+
+
+@app.command()
+def status(admin: AdminUrl = None, file: ConfigFile = None, as_json: Json = False) -> None:
+    """Whether a server is up, its version, and what it serves."""
+    api = _api(admin, file)
+    api.get("/health")
+    services = api.part("/services", "services")
+    facts = api.get("/version")
+    if as_json:
+        say_json({"admin": api.url, **facts, "services": services})
+        return
+    say(f"agentdur {facts['version']} at {api.url}, ingress at {facts['ingress_endpoint']}")
+    rows = [(one["name"], one["ty"], ", ".join(h["name"] for h in one["handlers"])) for one in services]
+    say_table(("service", "type", "handlers"), rows)
+
+
+@app.command()
+def demo() -> None:
+    """Watch an agent being killed in the middle of its work, and going on."""
+    raise typer.Exit(run_demo(say))
+
+
+@invocations.callback()
+def invocations_of(context: typer.Context, admin_url: AdminUrl = None, file: ConfigFile = None) -> None:
+    """Look at invocations, and intervene."""
+    context.obj = _api(admin_url, file)
+
+
+app.add_typer(invocations, name="invocations")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    try:
+        app(args=arguments, prog_name="agentdur")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else Exit.OK
+    except Refused as error:
+        complain(error)
+        return error.code
+    except AgentdurError as error:
+        complain(error)
+        return exit_code_of(error)
+    return Exit.OK
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _api(url: str | None, file: Path | None) -> AdminApi:
+    return AdminApi(url or admin_url(load_settings(file=file).settings))
+
+
+def _pairs(given: list[str] | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in given or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise BadSetting(f"--set takes NAME=VALUE, not {pair!r}")
+        found[name.strip().replace("-", "_")] = value
+    return found
