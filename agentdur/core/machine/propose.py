@@ -29,7 +29,7 @@ from agentdur.core.effects import (
     Transition,
 )
 from agentdur.core.ids import BadId, InvocationId, parse_awakeable_id, parse_invocation_id
-from agentdur.core.machine.attempt import current
+from agentdur.core.machine.attempt import NO_OUTPUT, current
 from agentdur.core.machine.finish import finish
 from agentdur.core.state import Invocation, Waiter
 from agentdur.core.target import HandlerKind, PromiseAddress, ServiceKind
@@ -87,8 +87,10 @@ def propose(inv: Invocation, message: c.Propose, now: int, catalog: Catalog) -> 
     after = replace(
         inv, length=draft.length, open=draft.open, done=draft.done, failed=draft.failed, output=draft.output
     )
-    if message.end and draft.output is not None and not refused:
-        return finish(after, draft.output, now, tuple(draft.effects))
+    if message.end and not refused:
+        if draft.output is not None:
+            return finish(after, draft.output, now, tuple(draft.effects))
+        draft.effects.append(Refuse(inv.spec.id, message.attempt, NO_OUTPUT))
     return Transition(after, tuple(draft.effects))
 
 
