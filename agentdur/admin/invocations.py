@@ -26,8 +26,14 @@ _Deployment = Annotated[str | None, Query(description="`keep`, `latest` or a dep
 
 
 def invocations_routes(engine: Engine) -> APIRouter:
-    """The routes for one invocation, for lists, and for batches."""
+    """The routes for looking, for one invocation, and for batches."""
     routes = APIRouter(tags=["invocations"])
+    _add_looking(routes, engine)
+    _add_operations(routes, engine)
+    return routes
+
+
+def _add_looking(routes: APIRouter, engine: Engine) -> None:
 
     @routes.get("/invocations")
     async def list_invocations(
@@ -49,6 +55,8 @@ def invocations_routes(engine: Engine) -> APIRouter:
             raise UnknownInvocation(id)
         return found
 
+
+def _add_operations(routes: APIRouter, engine: Engine) -> None:
     @routes.delete("/invocations/{id}", deprecated=True)
     async def delete_invocation(id: _Id, mode: Literal["cancel", "kill", "purge"] = "cancel") -> Response:
         """Cancel, kill or purge; also answers 202 when there is nothing to do. Use the PATCH routes."""
@@ -83,8 +91,6 @@ def invocations_routes(engine: Engine) -> APIRouter:
         if len(body.invocation_ids) > BATCH_IDS_MAX:
             raise BadRequest(f"at most {BATCH_IDS_MAX} invocations at a time, got {len(body.invocation_ids)}")
         return await _batch(engine, action, body.parsed())
-
-    return routes
 
 
 class Batch(BaseModel):

@@ -27,9 +27,10 @@ Facts go to standard output, trouble to standard error: one line with the error'
 | 4 | no server answers |
 
 `FILE[:APP]` is a file (`agent.py`), a module (`shop.agents`), and optionally the name of the App in it
-(`agent.py:app`). Without the name it is the one called `app`, or the only one there is. `serve` stops on
-SIGTERM and Ctrl-C: it accepts nothing new, lets what is under way finish for `shutdown-timeout`, and leaves the
-rest to the next start.
+(`agent.py:app`). Without the name it is the one called `app`, or the only one there is.
+
+`serve` stops on SIGTERM and Ctrl-C: it accepts nothing new, lets requests finish for `shutdown-timeout`,
+and leaves the rest to the next start.
 """
 
 

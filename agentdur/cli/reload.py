@@ -28,15 +28,18 @@ Stamps = dict[Path, tuple[int, int]]
 
 def serve_and_reload(arguments: list[str], folder: Path, say: Callable[[str], None]) -> int:
     """Run `agentdur serve` with these arguments until interrupted; the exit code of the last child."""
-    return _Supervisor([sys.executable, "-m", "agentdur.cli", "serve", *arguments], folder, say).run()
+    return Supervisor([sys.executable, "-m", "agentdur.cli", "serve", *arguments], folder, say).run()
 
 
-class _Supervisor:
+class Supervisor:
+    """Keeps one process of `command` running against the files below `folder`, until told to stop."""
+
     def __init__(self, command: list[str], folder: Path, say: Callable[[str], None]) -> None:
         self._command, self._folder, self._say = command, folder, say
         self._stopping = False
 
     def run(self) -> int:
+        """Until SIGINT or SIGTERM; the exit code of the last process."""
         handlers = {one: signal.signal(one, self._stop) for one in (signal.SIGINT, signal.SIGTERM)}
         try:
             return self._run()

@@ -100,7 +100,7 @@ class MsgspecJsonSerde(Serde[T]):
         if not buf:
             return None
         try:
-            return self._decode(buf)  # type: ignore[no-any-return]  # the decoder was built from a runtime type
+            return self._decode(buf)  # type: ignore[no-any-return]  # a runtime type
         except _UNREADABLE as error:
             raise _misfit(error) from error
 
@@ -120,9 +120,8 @@ class PydanticJsonSerde(Serde[T]):
         if not buf:
             return None
         try:
-            return self.model.__pydantic_validator__.validate_json(  # type: ignore[no-any-return]  # a runtime type
-                buf, by_alias=True, by_name=True
-            )
+            found: T = self.model.__pydantic_validator__.validate_json(buf, by_alias=True, by_name=True)
+            return found
         except _UNREADABLE as error:
             raise _misfit(error) from error
 

@@ -13,18 +13,15 @@ import re
 import types
 import typing
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from agentdur.core.catalog import HandlerMeta, HandlerOptions, InputRule, OutputRule
 from agentdur.core.errors import BadDefinition
-from agentdur.core.target import HandlerKind
+from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.sdk.schema import json_schema
 from agentdur.sdk.serde import DefaultingSerde, DefaultSerde, RequiredSerde, Serde, serde_for
 from agentdur.sdk.serde_kind import takes_none
 from agentdur.sdk.service_options import ContextManagerFactory, Written, options_over
-
-if TYPE_CHECKING:
-    from agentdur.sdk.service import BaseService
 
 I = TypeVar("I")  # noqa: E741  # the Restate SDK's name
 O = TypeVar("O")  # noqa: E741
@@ -38,6 +35,15 @@ _JSON = "application/json"
 _OCTETS = "application/octet-stream"
 
 
+class Owner(Protocol):
+    """The service a handler belongs to, as far as the handler knows it."""
+
+    name: str
+    service_kind: ClassVar[ServiceKind]
+    options: Written
+    context_managers: tuple[ContextManagerFactory, ...]
+
+
 class Handler:
     """A handler of a service. `input_serde` and `output_serde` appear when they are first asked for."""
 
@@ -46,7 +52,7 @@ class Handler:
         "output_serde", "service", "takes_input",
     )  # fmt: skip
 
-    service: BaseService
+    service: Owner
     name: str
     kind: HandlerKind
     fn: Callable[..., Awaitable[Any]]
@@ -57,7 +63,7 @@ class Handler:
     options: Written
 
     def __init__(
-        self, service: BaseService, name: str, kind: HandlerKind, fn: Callable[..., Any], options: Written
+        self, service: Owner, name: str, kind: HandlerKind, fn: Callable[..., Any], options: Written
     ) -> None:
         self.service = service
         self.name = name

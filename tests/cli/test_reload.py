@@ -53,6 +53,41 @@ def test_a_child_is_asked_to_end():
     child.stdout.close()
 
 
+SUPERVISED = """
+import sys
+from pathlib import Path
+from agentdur.cli.reload import Supervisor
+folder = Path(sys.argv[1])
+child = [sys.executable, "-u", str(folder / "child.py")]
+sys.exit(Supervisor(child, folder, lambda text: print(text, flush=True)).run())
+"""
+
+
+@pytest.mark.slow
+def test_a_change_replaces_the_process_and_a_stop_reaches_it(tmp_path: Path):
+    """Also a process that failed is started again by the next change, not before."""
+    child = tmp_path / "child.py"
+    child.write_text("import time; print('first up', flush=True); time.sleep(60)")
+    with subprocess.Popen(
+        [sys.executable, "-c", SUPERVISED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        lines = iter(supervisor.stdout.readline, "")
+        try:
+            assert next(lines) == "first up\n"
+            child.write_text("print('it fails', flush=True); raise SystemExit(1)")
+            assert next(lines) == "child.py changed, starting again\n"
+            assert next(lines) == "it fails\n"
+            assert next(lines) == "waiting for a change\n"
+            child.write_text("import time; print('up again', flush=True); time.sleep(60)")
+            assert next(lines) == "child.py changed, starting again\n"
+            assert next(lines) == "up again\n"
+        finally:
+            supervisor.terminate()
+        assert list(lines) == []
+    assert supervisor.returncode != 0  # the child's own: it knows no SIGTERM
+
+
 @pytest.mark.slow
 def test_the_demo_shows_that_finished_steps_are_not_done_again():
     told: list[str] = []

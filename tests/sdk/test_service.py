@@ -338,7 +338,7 @@ def test_only_async_functions_of_a_context_and_one_argument_are_handlers():
 
     take = Service("S").handler()
     assert "`async def`; blocking code belongs into ctx.run" in refusal(lambda: take(blocking))
-    assert "cannot yield" in refusal(lambda: take(yielding))  # type: ignore[type-var]  # the point of the test
+    assert "cannot yield" in refusal(lambda: take(yielding))
     for fn in (none, three, keyword, starred):
         assert "takes (ctx) or (ctx, argument)" in refusal(lambda fn=fn: take(fn))
 
@@ -346,7 +346,7 @@ def test_only_async_functions_of_a_context_and_one_argument_are_handlers():
 def test_forgotten_parentheses_are_noticed():
     async def work(ctx: Any) -> None: ...
 
-    assert "parentheses" in refusal(lambda: Service("S").handler(work))  # type: ignore[arg-type]  # the point
+    assert "parentheses" in refusal(lambda: Service("S").handler(work))
 
 
 def test_a_workflow_needs_exactly_one_main():
@@ -373,14 +373,14 @@ def test_options_are_refused_where_they_mean_nothing():
 
     day = timedelta(days=1)
     refused: list[Callable[[], Any]] = [
-        lambda: Workflow("W").main(idempotency_retention=day)(work),  # type: ignore[call-arg]
-        lambda: Workflow("W").handler(workflow_retention=day)(work),  # type: ignore[call-arg]
-        lambda: VirtualObject("O").handler(workflow_retention=day)(work),  # type: ignore[call-arg]
-        lambda: Service("S").handler(enable_lazy_state=True)(work),  # type: ignore[call-arg]
+        lambda: Workflow("W").main(idempotency_retention=day)(work),  # type: ignore[call-arg]  # wrong
+        lambda: Workflow("W").handler(workflow_retention=day)(work),  # type: ignore[call-arg]  # wrong
+        lambda: VirtualObject("O").handler(workflow_retention=day)(work),  # type: ignore[call-arg]  # wrong
+        lambda: Service("S").handler(enable_lazy_state=True)(work),  # type: ignore[call-arg]  # wrong
     ]
     for declare in refused:
         assert "no option" in refusal(declare)
-    detail = refusal(lambda: Service("S", inactivity_timout=day))  # type: ignore[call-arg]
+    detail = refusal(lambda: Service("S", inactivity_timout=day))  # type: ignore[call-arg]  # wrong
     assert "did you mean 'inactivity_timeout'?" in detail
 
 
@@ -393,7 +393,7 @@ def test_options_are_refused_where_they_mean_nothing():
         {"invocation_retry_policy": InvocationRetryPolicy(exponentiation_factor=0.5)},
         {"invocation_retry_policy": InvocationRetryPolicy(max_attempts=-1)},
         {"invocation_retry_policy": InvocationRetryPolicy(initial_interval=timedelta(-1))},
-        {"invocation_retry_policy": InvocationRetryPolicy(on_max_attempts="explode")},  # type: ignore[arg-type]
+        {"invocation_retry_policy": InvocationRetryPolicy(on_max_attempts="explode")},
         {"enable_lazy_state": True, "state_preload": True},
     ],
 )
