@@ -15,6 +15,21 @@ PROPOSE = (
         "",
     ),
     Mutation(
+        "a refused attempt may end", "machine/propose.py", "propose",
+        "if message.end and not refused:",
+        "if message.end:",
+    ),
+    Mutation(
+        "whoever proposes ends", "machine/propose.py", "propose",
+        "if message.end and not refused:",
+        "if not refused:",
+    ),
+    Mutation(
+        "an end beside the last entry without an output is silent", "machine/propose.py", "propose",
+        "        draft.effects.append(Refuse(inv.spec.id, message.attempt, NO_OUTPUT))\n",
+        "        pass\n",
+    ),
+    Mutation(
         "a result without a step is stored", "machine/propose.py", "propose",
         "if not d.open & (1 << entry.completion):",
         "if False:",

@@ -35,7 +35,7 @@ class Mutation(NamedTuple):
 def copy_core(folder: Path) -> Path:
     """Copy the core and what its stories are built with; the copied core's folder."""
     copy = folder / "agentdur" / "core"
-    shutil.copytree(CORE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CORE, copy)  # compiled files come along, so that only the broken one is compiled
     (folder / "agentdur" / "__init__.py").touch()
     (folder / "tests" / "core").mkdir(parents=True)
     shutil.copy(STORIES / "builders.py", folder / "tests" / "core")
@@ -63,7 +63,7 @@ def run_stories(folder: Path, stories: list[str]) -> subprocess.CompletedProcess
         "PYTEST_ADDOPTS": "",
     }
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line", *files],
+        [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--assert=plain", *files],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -3,12 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from agentdur.core.commands import Propose, ReadPromise, SettlePromise, SignalTo
+from agentdur.core.commands import Propose, ReadPromise, Release, SettlePromise, SignalTo
 from agentdur.core.effects import (
     Append,
-    Deliver,
     DropState,
     Find,
+    Finished,
     PutState,
     ReadState,
     Refuse,
@@ -45,6 +45,7 @@ from agentdur.core.journal import (
     Success,
     WorkflowRef,
 )
+from agentdur.core.state import Status
 from agentdur.core.target import PromiseAddress, Target
 from tests.core.builders import (
     ADD,
@@ -59,6 +60,7 @@ from tests.core.builders import (
     PEEK,
     RUN,
     bits,
+    head_with,
     running,
     say,
 )
@@ -88,10 +90,11 @@ def test_a_step_is_stored_before_its_action_runs():
 
 
 def test_the_result_of_a_step_becomes_its_completion():
+    """It is not delivered back: whoever proposed it has it already."""
     inv = running(length=2, open=(1,))
     stored = Completion(1, "Run", OK, '{"tokens":3}')
     assert say(inv, Propose(INV, 1, (RunResult(1, OK, '{"tokens":3}'),))) == Transition(
-        after(length=3, done=(1,)), (Append(INV, 2, stored), Deliver(INV, 2, stored))
+        after(length=3, done=(1,)), (Append(INV, 2, stored),)
     )
 
 
@@ -103,7 +106,7 @@ def test_a_step_may_fail_for_good():
 def test_a_step_and_its_result_may_come_together():
     both = propose(GREET, Run(completion=1), RunResult(1, OK))
     assert both.state == after(length=3, done=(1,))
-    assert [type(effect) for effect in both.effects] == [Append, Append, Deliver]
+    assert [type(effect) for effect in both.effects] == [Append, Append]
 
 
 @pytest.mark.parametrize("done", [(), (1,)])
@@ -144,6 +147,46 @@ def test_what_follows_a_refused_entry_is_discarded_and_what_came_before_is_kept(
     assert propose(GREET, sleep, SetState(key="a", value=b"1"), late) == Transition(
         after(length=2, open=(1,)),
         (Append(INV, 1, sleep), SetTimer(INV, NOW, 1), refused("a plain service has no state")),
+    )
+
+
+# The end, in the same breath
+
+
+def ended(inv, result=OK):
+    return head_with(inv, status=Status.COMPLETED, result=result, modified_at=NOW, completed_at=NOW)
+
+
+def test_an_output_and_the_end_may_come_together():
+    """One commit for the last step of a handler: what it stored, its result, and everyone's answer."""
+    output = Output(result=OK)
+    transition = say(running(ADD), Propose(INV, 1, (output,), (), True))
+    assert transition == Transition(
+        ended(after(ADD, length=2)),
+        (Append(INV, 1, output), Send(Release(K1, INV)), Finished(INV, OK)),
+    )
+
+
+def test_the_end_may_come_alone_when_the_output_was_stored_before():
+    inv = replace(running(length=2), output=OOPS)
+    assert say(inv, Propose(INV, 1, (), (), True)) == Transition(
+        ended(running(length=2), OOPS), (Finished(INV, OOPS),)
+    )
+
+
+def test_an_end_without_an_output_is_a_failed_attempt():
+    step = Run(completion=1)
+    error = Failure(500, "the handler ended without an output")
+    assert say(running(), Propose(INV, 1, (step,), (), True)) == Transition(
+        after(length=2, open=(1,)), (Append(INV, 1, step), Refuse(INV, 1, error))
+    )
+
+
+def test_an_end_behind_a_refused_entry_is_discarded_with_the_rest():
+    output = Output(result=OK)
+    assert say(running(), Propose(INV, 1, (output, ClearAllState()), (), True)) == Transition(
+        replace(after(length=2), output=OK),
+        (Append(INV, 1, output), refused("a plain service has no state")),
     )
 
 
