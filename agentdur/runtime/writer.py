@@ -138,7 +138,7 @@ class Writer:
         return self._future
 
     def _start(self) -> None:
-        if self.dead:
+        if self.dead or self.busy or not self.due:  # asked for twice: one commit at a time
             return
         self.busy, self.due = True, False
         self._collect(self.writes)
