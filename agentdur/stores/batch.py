@@ -37,7 +37,9 @@ from agentdur.stores.invocations import (
 )
 
 BYTES_PER_BATCH_MAX = 500_000_000
-"""Above it a commit is written row by row; SQLite takes at most a billion bytes in one parameter."""
+"""Above it a commit is written row by row; one parameter takes at most BYTES_PER_VALUE_MAX."""
+BYTES_PER_VALUE_MAX = 1_000_000_000
+"""What SQLite takes in one value."""
 ENTRIES_PER_JOURNAL_MAX = 1 << 24
 """A journal's number and an entry's index share one number in a batch."""
 
@@ -296,6 +298,8 @@ def _timer(timer: Timer) -> tuple[int, int, int]:
 
 def _by_row(rows: dict[str, Rows], blob: _Bytes) -> Batch:
     """The batch without its JSON text and its limits: one tuple of parameters for each row of a table."""
+    if max(map(len, blob.chunks)) > BYTES_PER_VALUE_MAX:  # also: no place can say more
+        raise StoreFailed(f"a value has more than {BYTES_PER_VALUE_MAX} bytes")
     whole = b"".join(blob.chunks)
     given = (part for part in PARTS if part.name in rows)
     return Batch(-1, (), tuple((part, [*_flat(part, rows[part.name], whole)]) for part in given))

@@ -36,9 +36,8 @@ def migrate(connection: sqlite3.Connection, steps: Mapping[int, tuple[str, ...]]
         statements = declared() if version == 0 else (sql for v in range(version, newest) for sql in steps[v])
         for statement in statements:
             connection.execute(statement)
-        if version != newest:
-            connection.execute(f"pragma application_id = {APPLICATION_ID}")
-            connection.execute(f"pragma user_version = {newest}")
+        connection.execute(f"pragma application_id = {APPLICATION_ID}")
+        connection.execute(f"pragma user_version = {newest}")  # also when it is: proves that we may write
         connection.execute("commit")
     except BaseException:
         if connection.in_transaction:

@@ -15,7 +15,7 @@ from agentdur.core.errors import StoreFailed
 from agentdur.core.ports import Writes
 from agentdur.stores.batch import Batch, make_batch
 from agentdur.stores.migrate import migrate
-from agentdur.stores.sqlite_file import FAILURES, FileLock, connect, told
+from agentdur.stores.sqlite_file import FAILURES, FileLock, connect, require_writable, told
 from agentdur.stores.sqlite_reads import SqliteReads
 from agentdur.stores.statements import DOOR, by_row, doors
 
@@ -36,6 +36,7 @@ class SqliteStore(SqliteReads):
             return
         try:
             self._lock.take()
+            require_writable(self.path)
             self._writer = connect(self.path)
             migrate(self._writer)
             for statement in doors():
@@ -51,11 +52,13 @@ class SqliteStore(SqliteReads):
 
     def close(self) -> None:
         """Let go of the file. No commit may be under way."""
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                connection.close()
-        self._reader = self._writer = self._failed = None
-        self._lock.release()
+        try:
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    connection.close()
+        finally:
+            self._reader = self._writer = self._failed = None
+            self._lock.release()
 
     def prepare(self, writes: Writes) -> Batch:
         """All that needs Python, so that `commit` needs it as little as possible."""

@@ -31,6 +31,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+LOG_BYTES_KEPT_MAX = 64 * 1024 * 1024
+"""How much of the disk a write-ahead log keeps after a burst."""
+
 _ERRORS: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_FULL: StoreFull,
     sqlite3.SQLITE_READONLY: StoreReadOnly,
@@ -88,14 +91,29 @@ def _free(path: str) -> int:
     return space.f_bavail * space.f_frsize
 
 
-def connect(path: str, *, synchronous: str = "full") -> sqlite3.Connection:
+def require_writable(path: str) -> None:
+    """StoreReadOnly for a file that is there and may not be written.
+
+    SQLite would open it for reading, and leave a log beside it that may not be written either.
+    """
+    effective = os.access in os.supports_effective_ids
+    if os.path.isfile(path) and not os.access(path, os.W_OK, effective_ids=effective):
+        raise StoreReadOnly(path)
+
+
+def connect(path: str) -> sqlite3.Connection:
     """A connection in autocommit mode; the caller keeps to one thread at a time."""
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=256
     )
-    connection.execute("pragma journal_mode = wal")
-    connection.execute(f"pragma synchronous = {synchronous}")
-    connection.execute("pragma temp_store = memory")
+    try:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma temp_store = memory")
+        connection.execute(f"pragma journal_size_limit = {LOG_BYTES_KEPT_MAX}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -118,10 +136,13 @@ class FileLock:
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             _lock(file)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             holder = os.read(file, 32).decode("ascii", "replace").strip()
             os.close(file)
             raise StoreLocked(f"{self.path[: -len('.lock')]} is open in process {holder or '?'}") from error
+        except BaseException:
+            os.close(file)
+            raise
         self._file, self._identity = file, self._identify(os.fstat(file))
         self._held.add(self._identity)
         os.ftruncate(file, 0)
