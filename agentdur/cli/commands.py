@@ -81,7 +81,13 @@ def serve(
     settings = loaded.settings
     if loaded.sources["store"] == "default" and isinstance(found.store, str):
         settings = replace(settings, store=found.store)
-    raise typer.Exit(server.serve(found, settings))
+    try:
+        code = server.serve(found, settings)
+    except SystemExit:
+        code = (
+            Exit.FAILURE
+        )  # a web server ends the process with codes of its own; they mean other things here
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -179,6 +185,9 @@ def main(arguments: list[str] | None = None) -> int:
     except AgentdurError as error:
         complain(error)
         return exit_code_of(error)
+    except OSError as error:  # a port that is taken, a folder that cannot be written
+        complain(error)
+        return Exit.FAILURE
     return Exit.OK
 
 
