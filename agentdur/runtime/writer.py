@@ -99,8 +99,8 @@ class Writer:
         self.busy = self.due = self.dead = False
         self._after: list[Callable[[], None]] = []
         self._after_running: list[Callable[[], None]] = []
-        self._future: asyncio.Future[None] | None = None
-        self._future_running: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting_running: list[asyncio.Future[None]] = []
         committer.start(store.commit, self._done)
 
     def touch(self) -> int:
@@ -125,17 +125,16 @@ class Writer:
         self._after.append(action)
 
     def durable(self, number: int) -> asyncio.Future[None] | None:
-        """Until commit `number` is done; None when it is."""
+        """Until commit `number` is done; None when it is. Each caller has its own future, free to cancel."""
         if number <= self.committed:
             return None
+        future = self.loop.create_future()
         if number < self.number:
-            if self._future_running is None:
-                self._future_running = self.loop.create_future()
-            return self._future_running
-        self.touch()
-        if self._future is None:
-            self._future = self.loop.create_future()
-        return self._future
+            self._waiting_running.append(future)
+        else:
+            self.touch()
+            self._waiting.append(future)
+        return future
 
     def _start(self) -> None:
         if self.dead or self.busy or not self.due:  # asked for twice: one commit at a time
@@ -144,35 +143,48 @@ class Writer:
         self._collect(self.writes)
         writes, self.writes = self.writes, Writes()
         self._after_running, self._after = self._after, []
-        self._future_running, self._future = self._future, None
+        self._waiting_running, self._waiting = self._waiting, []
         self.number += 1
-        if writes:
-            self.committer.submit(self.store.prepare(writes))
-        else:
+        if not writes:
             self.loop.call_soon(self._done, None)
+            return
+        try:
+            prepared = self.store.prepare(writes)
+        except StoreError as error:
+            self.die(error)
+        else:
+            self.committer.submit(prepared)
 
     def _done(self, error: StoreError | None) -> None:
         if self.dead:
             return
         if error is not None:
-            self._die(error)
+            self.die(error)
             return
         self.committed = self.number - 1
         self.busy = False
-        future, self._future_running = self._future_running, None
-        if future is not None:
-            future.set_result(None)
+        waiting, self._waiting_running = self._waiting_running, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
         actions, self._after_running = self._after_running, []
-        for action in actions:
-            action()
+        try:
+            for action in actions:
+                action()
+        except StoreError as unread:  # what is durable could not be read
+            self.die(unread)
+            return
         if self.due:
             self._start_soon()
 
-    def _die(self, error: StoreError) -> None:
+    def die(self, error: StoreError) -> None:
+        """The store failed: nothing more is committed, and who waits is told."""
+        if self.dead:
+            return
         self.dead = True
         self.committer.stop()
-        for future in (self._future_running, self._future):
-            if future is not None and not future.done():
+        for future in (*self._waiting_running, *self._waiting):
+            if not future.done():
                 future.set_exception(error)
                 future.exception()  # not everyone who asked still waits
         self._failed(error)
