@@ -31,14 +31,18 @@ from agentdur.core.ids import InvocationId, random_seed
 from agentdur.core.replay import Mismatch, Recorded, check
 from agentdur.core.target import Target
 from agentdur.sdk.branch import ROOT, Branch, current_branch, enter
+from agentdur.sdk.cancel import (
+    CANCEL_BRANCH,
+    Decision,
+    decide,
+    decide_soon,
+    raise_if_cancelled,
+    read_decisions,
+)
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
 from agentdur.sdk.service_handler import Handler
 from agentdur.sdk.where import user_line
-
-CANCEL_BRANCH = "~cancel"
-CANCELLED = "cancelled"
-_NAMES = msgspec.json.Decoder(list[str])
 
 
 class AttemptClosed(asyncio.CancelledError):
@@ -96,6 +100,7 @@ class Attempt:
     deciding = False
     decisions: tuple[tuple[int, frozenset[str]], ...] = ()
     executing = 0
+    decided = 0
     failing: Failed | None = None
     last = 0
     """When it last said or heard something: ms since the epoch, kept by the driver."""
@@ -104,6 +109,7 @@ class Attempt:
     seed_value: int | None = None
     signals: dict[int | str, list[SignalFuture[Any]]] | None = None
     step_failures: dict[int, Any] | None = None
+    outlived = False
     task: asyncio.Task[Any] | None = None
     waits = 0
 
@@ -114,13 +120,13 @@ class Attempt:
         self.recorded = recorded
         self.loop = driver.loop
         self.buffer: list[j.Proposal] = []
-        self.pending: dict[int, DurableFuture[Any]] = {}
+        self.pending: dict[int, DurableFuture[Any] | Decision] = {}
         self.next_completion = recorded.last_completion + 1
         self.cancels = recorded.cancels
         self.known = recorded.length
         self.root = Branch(self, ROOT, None)
         if self.cancels:
-            self._read_decisions()
+            read_decisions(self)
 
     # -- life
 
@@ -180,6 +186,9 @@ class Attempt:
         self.driver.ended(self)
         self.task = self.root.attempt = None  # no cycles: an attempt is freed when it is over
 
+        if self.failing is not None and not self.closed:
+            self.outlived = True  # steps still run in branches; the last one closes the attempt
+            return
     def close(self) -> None:
         """Stop everything. What was not proposed is forgotten; the journal has the rest."""
         self.closed = True
@@ -192,6 +201,9 @@ class Attempt:
         me = _current_task()
         for task in self.branches.values():
             if not task.done() and task is not me:
+        if self.outlived:
+            self.outlived = False
+            self.driver.ended(self)
                 task.cancel()
 
     def fail(self, failed: Failed) -> None:
@@ -341,7 +353,7 @@ class Attempt:
                 future.resolve(index, notification.outcome)
         elif notification.signal == j.CANCEL_SIGNAL:
             self.cancels = (*self.cancels, index)
-            self._decide()
+            decide(self)
         else:
             queue = self.signals.get(notification.signal) if self.signals else None
             if queue:
@@ -367,7 +379,7 @@ class Attempt:
         """Wait until `thing` is complete; raises the cancellation when it came first."""
         branch = self.here()
         while True:
-            self._raise_if_cancelled(branch, thing.index)
+            raise_if_cancelled(self, branch, thing.index)
             if thing.index != NEVER:
                 return
             if isinstance(thing, DurableFuture) and thing.outcome is not None:
@@ -377,9 +389,10 @@ class Attempt:
                 index, there = branch.recorded[-1]
                 made = "an await that nothing recorded completes"
                 self.mismatch(Mismatch(index, type(there).__name__, made))
-            yield from self._park(branch, thing)
+            yield from self.park(branch, thing)
 
-    def _park(self, branch: Branch, thing: DurableFuture[Any] | Group) -> Generator[Any, Any, None]:
+    def park(self, branch: Branch, thing: DurableFuture[Any] | Group) -> Generator[Any, Any, None]:
+        """Wait until something changes: `thing` is complete, or a cancel was decided."""
         waiter = self.loop.create_future()
         for future in [thing] if isinstance(thing, DurableFuture) else thing.futures:
             if future.outcome is None:
@@ -389,8 +402,8 @@ class Attempt:
         try:
             self.flush()
             if not waiter.done():
-                if len(self.decisions) < len(self.cancels):
-                    self._decide_soon()
+                if self.decided < len(self.cancels):
+                    decide_soon(self)
                 self._maybe_waiting()
                 yield from waiter
         finally:
@@ -405,7 +418,7 @@ class Attempt:
 
     def idle(self) -> bool:
         """True when every branch that has no running child waits for the journal."""
-        if self.executing or self.closed or self.buffer:
+        if self.executing or self.closed or self.buffer or self.decided < len(self.cancels):
             return False
         leaves = [b for b in (self.root, *self.branches) if b.live == 0]
         return bool(leaves) and all(b.waiting is not None for b in leaves)
@@ -423,65 +436,6 @@ class Attempt:
             target=invocation, signal=j.CANCEL_SIGNAL, outcome=j.VOID, branch=self.here().name
         )
         self.command(self.here(), made)
-
-    def _read_decisions(self) -> None:
-        for _, command in reversed(self.recorded.branches.get(CANCEL_BRANCH, [])):
-            if isinstance(command, j.Run):
-                index, completion = self.recorded.completions[command.completion]
-                assert isinstance(completion.outcome, j.Success)
-                names = frozenset(_NAMES.decode(completion.outcome.value))
-                self.decisions = (*self.decisions, (index, names))
-
-    def _decide_soon(self) -> None:
-        if not self.deciding:  # two turns of the loop, so that branches that are about to wait are included
-            self.deciding = True
-            self.loop.call_soon(self.loop.call_soon, self._decide)
-
-    def _decide(self) -> None:
-        self.deciding = False
-        if self.closed or len(self.decisions) >= len(self.cancels):
-            return
-        reached = [b for b in (self.root, *self.branches) if b.waiting is not None or b.stop_step]
-        if not reached:
-            return  # nobody waits: the next one that does will be asked
-        for call in self.calls or ():
-            if call.outcome is None and isinstance(call.callee.outcome, j.CalleeId):
-                callee = call.callee.outcome.invocation_id
-                self.buffer.append(
-                    j.SendSignal(target=callee, signal=j.CANCEL_SIGNAL, outcome=j.VOID, branch=CANCEL_BRANCH)
-                )
-        completion = self.next_completion
-        self.next_completion += 1
-        names = sorted(b.name for b in reached)
-        value = j.Success(msgspec.json.encode(names))
-        self.buffer += [
-            j.Run(completion=completion, name="cancel", branch=CANCEL_BRANCH), j.RunResult(completion, value),
-        ]  # fmt: skip
-        self.flush()
-        self.decisions = (*self.decisions, (self.known, frozenset(names)))
-        for branch in reached:
-            if branch.stop_step:
-                self.branches.get(branch, self.task).cancel()  # type: ignore[union-attr]  # it runs: it has a task
-            elif branch.waiting is not None and not branch.waiting[0].done():
-                branch.waiting[0].set_result(None)
-
-    def _raise_if_cancelled(self, branch: Branch, index: int) -> None:
-        while branch.cancels_seen < len(self.decisions):
-            position, names = self.decisions[branch.cancels_seen]
-            if branch.name in names:
-                if index < position:
-                    return  # what it awaits was there first
-                branch.cancels_seen += 1
-                raise TerminalError(CANCELLED, 409)
-            branch.cancels_seen += 1
-
-    def interrupted(self, branch: Branch) -> bool:
-        """A step of this branch was stopped by asyncio: by the cancellation of the invocation?"""
-        return not self.closed and any(
-            branch.name in names for _, names in self.decisions[branch.cancels_seen :]
-        )
-
-    raise_if_cancelled = _raise_if_cancelled
 
 
 async def _within(attempt: Attempt, handler: Handler) -> bytes:

@@ -23,10 +23,11 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from agentdur.core import journal as j
 from agentdur.core.errors import EntryTooLarge, NotSerializable
-from agentdur.sdk.attempt import CANCELLED, Attempt, AttemptClosed, Failed, failure_of
+from agentdur.sdk.attempt import Attempt, AttemptClosed, Failed, failure_of
 from agentdur.sdk.branch import Branch
+from agentdur.sdk.cancel import cancel_point, interrupted, raise_if_cancelled
 from agentdur.sdk.exceptions import RetryableError, TerminalError
-from agentdur.sdk.future import DurableFuture
+from agentdur.sdk.future import NEVER, DurableFuture
 from agentdur.sdk.serde import DefaultSerde, Serde
 
 T = TypeVar("T")
@@ -65,49 +66,64 @@ class RunOptions(Generic[T]):
 
     def delay(self, failures: int) -> timedelta:
         """The wait after the `failures`-th failure."""
-        first = self.initial_retry_interval or _RETRY_FIRST
-        most = self.max_retry_interval or _RETRY_MAX
-        factor = self.retry_interval_factor or _RETRY_FACTOR
-        return min(most, first * factor ** min(failures - 1, 64))
+        first = _RETRY_FIRST if self.initial_retry_interval is None else self.initial_retry_interval
+        most = _RETRY_MAX if self.max_retry_interval is None else self.max_retry_interval
+        factor = _RETRY_FACTOR if self.retry_interval_factor is None else self.retry_interval_factor
+        try:
+            return min(most, first * factor ** (failures - 1))
+        except OverflowError:  # larger than any time, so larger than the limit
+            return most
 
     def exhausted(self, failures: int, seconds: float) -> bool:
         """True when the action may not run again; `seconds` since its first failure began."""
         if self.max_attempts is not None and failures >= max(1, self.max_attempts):
             return True
-        limit = self.max_duration or self.max_retry_duration
+        limit = self.max_retry_duration if self.max_duration is None else self.max_duration
         return limit is not None and seconds >= limit.total_seconds()
 
 
 class RunFuture(DurableFuture[T]):
     """A step. Awaiting it runs the action, unless the journal has the result."""
 
-    __slots__ = ("action", "branch", "name", "options", "serde", "task")
+    __slots__ = ("action", "branch", "name", "number", "options", "running", "serde", "task")
 
     def __init__(self, branch: Branch, name: str, action: Callable[[], Any], serde: Serde[Any]) -> None:
-        super().__init__(branch.attempt, 0, serde.deserialize)
+        self._attempt, self._decode = branch.attempt, serde.deserialize
+        self.completion: int | str = 0
+        self.index = NEVER
+        self.outcome = self.waiters = None
         self.branch, self.name, self.action, self.serde = branch, name, action, serde
+        self.number = branch.steps
         self.options: RunOptions[Any] | None = None
         self.task: asyncio.Task[None] | None = None
+        self.running = False
 
     def __await__(self) -> Generator[Any, Any, T]:
         attempt: Attempt = self._attempt
-        if self.outcome is None and self.task is None:
-            branch = attempt.here()
-            attempt.raise_if_cancelled(branch, self.index)
-            yield from execute(attempt, branch, self).__await__()
+        if self.outcome is None and self.task is None and not self.running:
+            self.running = True
+            try:
+                yield from execute(attempt, attempt.here(), self).__await__()
+            finally:
+                self.running = False
+                if self.waiters and not attempt.closed:
+                    self.start()  # should its task have been cancelled: others wait for the result
         elif self.outcome is None or attempt.cancels:
             yield from attempt.wait(self)
         return self.result()
 
     def start(self) -> None:
         """Run the action in a task of its own, because several futures are awaited together."""
-        if self.outcome is None and self.task is None:
+        if self.outcome is None and self.task is None and not self.running:
             attempt: Attempt = self._attempt
             attempt.next_label = f"run:{self.name}"
             self.task = attempt.loop.create_task(self._alone())
 
     async def _alone(self) -> None:
-        await execute(self._attempt, self._attempt.here(), self)
+        try:
+            await execute(self._attempt, self._attempt.here(), self)
+        except TerminalError:
+            return  # the invocation was cancelled: who waits for this step is told as well
 
     def abandon(self) -> None:
         if self.task is not None and not self.task.done():
@@ -124,7 +140,11 @@ async def execute(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -> N
         if durable is not None:
             await durable
         if attempt.closed or attempt.failing is not None:
+            left = True
+            attempt.step_left()  # it has not begun: nobody needs to wait for it
             await over(attempt)
+        if attempt.cancels:
+            await cancel_point(attempt, branch, future)
         result = await outcome_of(attempt, branch, future)
         assert isinstance(future.completion, int)
         attempt.add(j.RunResult(future.completion, result, meta_of(branch)))
@@ -157,24 +177,29 @@ async def outcome_of(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -
     """The action's value or terminal failure, as bytes."""
     began = time.monotonic()
     branch.in_step = branch.stop_step = True
+    branch.acting = future
     try:
         value = await call(future.action)
-        return j.Success(serialized(attempt, future, value))
+        if not attempt.cancels or not interrupted(attempt, branch):
+            return j.Success(serialized(attempt, future, value))
     except TerminalError as error:
-        return failure_of(error)
+        if not interrupted(attempt, branch):
+            return failure_of(error)
     except asyncio.CancelledError:
-        branch.in_step = branch.stop_step = False
-        if attempt.interrupted(branch):
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
-            attempt.raise_if_cancelled(branch, future.index)
-            raise TerminalError(CANCELLED, 409) from None
-        raise
+        if not interrupted(attempt, branch):
+            raise
     except Exception as error:
-        return failed(attempt, future, error, began)
+        if not interrupted(attempt, branch):
+            return failed(attempt, future, error, began)
     finally:
         branch.in_step = branch.stop_step = False
+    # The invocation was cancelled while the action ran. Whatever the action made of that came too late: a
+    # replay raises the cancellation here, without running it.
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+    raise_if_cancelled(attempt, branch, future.index)
+    raise AssertionError("an interrupted branch is cancelled")
 
 
 async def call(action: Callable[[], Any]) -> Any:
