@@ -1,0 +1,70 @@
+"""A story told again and again: each time the process dies at another commit, and the end must be the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from agentdur.core.ids import InvocationId
+from agentdur.sdk.service import BaseService
+from tests.support.stage import InlineCommitter, Stage, check_journal
+
+COMMITS_MAX = 400
+"""A story that makes more commits than this is no story."""
+
+
+async def every_crash(
+    stage: Stage,
+    services: tuple[BaseService, ...],
+    ask: Callable[[Stage], Awaitable[Any]],
+    check: Callable[[Any, bool], None],
+    first: int = 1,
+) -> int:
+    """`ask` the engine once without a crash, then with a crash at each commit, before and after it is made;
+    whoever was cut off asks the next engine again, so `ask` must be idempotent. `check` sees each answer and
+    whether there was a crash. Answers the number of crashes."""
+    crashes = 0
+    for after in (False, True):
+        for limit in range(first, COMMITS_MAX):
+            stage.fresh()
+            committer = InlineCommitter(limit, after)
+            await stage.start(*services, committer=lambda made=committer: made)  # type: ignore[misc]
+            answer = await _answer_or_crash(stage, ask, committer)
+            if committer.crashed.is_set():
+                crashes += 1
+                await stage.restart(committer=InlineCommitter)
+                answer = await asyncio.wait_for(ask(stage), 10)
+            check(answer, committer.crashed.is_set())
+            ended = not committer.crashed.is_set()
+            await stage.close()
+            if ended:
+                break
+        else:
+            raise AssertionError("the story has no end")
+    return crashes
+
+
+async def _answer_or_crash(
+    stage: Stage, ask: Callable[[Stage], Awaitable[Any]], committer: InlineCommitter
+) -> Any:
+    asking = asyncio.ensure_future(ask(stage))
+    crash = asyncio.create_task(committer.crashed.wait())
+    done, _ = await asyncio.wait({asking, crash}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert done, "neither an answer nor a crash"
+    crash.cancel()
+    if committer.crashed.is_set():
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        return None
+    return await asking
+
+
+def check_all_journals(stage: Stage, *invocations: str) -> None:
+    """Each of these invocations has ended and its journal is whole."""
+    for invocation in invocations:
+        row = stage.store.invocation(InvocationId(invocation))
+        assert row is not None
+        check_journal(stage.store.journal(row.seq))
