@@ -60,6 +60,9 @@ class Driver(Protocol):
     def now(self) -> int:
         """ms since the epoch."""
 
+    def buffering(self, attempt: Attempt) -> None:
+        """It has something to propose: ask for it (`flush`) before the next commit at the latest."""
+
     def durable(self, attempt: Attempt) -> Awaitable[None] | None:
         """Until all that was proposed is committed; None when it is."""
 
@@ -97,19 +100,21 @@ class Attempt:
     calls: list[Any] | None = None
     closed = False
     context: Any = None
+    decided = 0
     deciding = False
     decisions: tuple[tuple[int, frozenset[str]], ...] = ()
     executing = 0
-    decided = 0
     failing: Failed | None = None
     last = 0
     """When it last said or heard something: ms since the epoch, kept by the driver."""
     multi = False
     next_label: str | None = None
+    outlived = False
     seed_value: int | None = None
     signals: dict[int | str, list[SignalFuture[Any]]] | None = None
+    slot: Any = None
+    """The driver's own."""
     step_failures: dict[int, Any] | None = None
-    outlived = False
     task: asyncio.Task[Any] | None = None
     waits = 0
 
@@ -181,14 +186,14 @@ class Attempt:
         self.driver.propose(self, entries, True)
 
     def _end(self) -> None:
+        if self.failing is not None and not self.closed:
+            self.outlived = True  # steps still run in branches; the last one closes the attempt
+            return
         if not self.closed:
             self.close()
         self.driver.ended(self)
         self.task = self.root.attempt = None  # no cycles: an attempt is freed when it is over
 
-        if self.failing is not None and not self.closed:
-            self.outlived = True  # steps still run in branches; the last one closes the attempt
-            return
     def close(self) -> None:
         """Stop everything. What was not proposed is forgotten; the journal has the rest."""
         self.closed = True
@@ -196,14 +201,14 @@ class Attempt:
         self._close_tasks()
         if self.task is not None and not self.task.done() and self.task is not _current_task():
             self.task.cancel()
+        if self.outlived:
+            self.outlived = False
+            self.driver.ended(self)
 
     def _close_tasks(self) -> None:
         me = _current_task()
         for task in self.branches.values():
             if not task.done() and task is not me:
-        if self.outlived:
-            self.outlived = False
-            self.driver.ended(self)
                 task.cancel()
 
     def fail(self, failed: Failed) -> None:
@@ -305,9 +310,9 @@ class Attempt:
         return None
 
     def add(self, entry: j.Proposal) -> None:
-        """Propose soon: at the next wait, or when the loop gets to it."""
+        """Propose soon: at the next wait, or before the next commit."""
         if not self.buffer:
-            self.loop.call_soon(self.flush)
+            self.driver.buffering(self)
         self.buffer.append(entry)
 
     def flush(self) -> None:
@@ -341,6 +346,15 @@ class Attempt:
         else:
             future.index, future.outcome = known[0], known[1].outcome
         return future
+
+    def placed(self, entries: tuple[j.Proposal, ...], indices: list[int]) -> None:
+        """What was proposed is in the journal at `indices`: results of steps get their place in the order."""
+        for entry, index in zip(entries, indices, strict=True):
+            if isinstance(entry, j.RunResult):
+                future = self.pending.pop(entry.completion, None)
+                if future is not None:
+                    future.resolve(index, entry.result)
+        self.known = max(self.known, indices[-1] + 1)
 
     # -- what arrives
 
