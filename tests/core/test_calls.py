@@ -116,6 +116,15 @@ def test_a_scope_goes_along():
     assert submit.target == replace(ADD, scope="eu")
 
 
+def test_a_driver_knows_the_place_of_each_entry_before_it_is_stored():
+    """A call takes two: its own, and that of the completion which names its callee."""
+    entries = (Run(completion=5), call(), RunResult(5, Success(b"ok")), replace(send(), id_completion=3))
+    stored = [effect for effect in propose(*entries).effects if isinstance(effect, Append)]
+    own = [append.index for append in stored if not isinstance(append.entry, Completion)]
+    result = [append.index for append in stored if getattr(append.entry, "of", None) == "Run"]
+    assert proposals.places(1, entries) == sorted([*own, *result]) == [1, 2, 4, 5]
+
+
 # Refused
 
 
