@@ -62,6 +62,12 @@ class Recorded:
             for name in ("completion", "id_completion"):
                 self.last_completion = max(self.last_completion, getattr(entry, name, 0))
 
+    def store_completion(self, index: int, completion: j.Completion) -> None:
+        """Keep a completion whose command has not been replayed yet."""
+        if not self.completions:
+            self.completions = {}
+        self.completions[completion.id] = (index, completion)
+
     def store_signal(self, index: int, signal: j.Signal) -> None:
         """Keep a signal that nobody awaits yet."""
         if not self.signals:

@@ -365,6 +365,8 @@ class Attempt:
             future = self.pending.pop(notification.id, None)
             if future is not None:
                 future.resolve(index, notification.outcome)
+            else:  # the replay has not come to its command yet
+                self.recorded.store_completion(index, notification)
         elif notification.signal == j.CANCEL_SIGNAL:
             self.cancels = (*self.cancels, index)
             decide(self)
