@@ -185,8 +185,8 @@ NOTIFY = (
 KEYED = (
     Mutation(
         "a locked key is granted again", "machine/keyed.py", "keyed",
-        "if state.locked_by is None:\n        return Transition(ObjectState(message.id)",
-        "if True:\n        return Transition(ObjectState(message.id)",
+        "if state.locked_by is None:",
+        "if True:",
     ),
     Mutation(
         "anyone can give up the lock", "machine/keyed.py", "keyed",

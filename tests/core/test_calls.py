@@ -6,8 +6,18 @@ from msgspec.structs import replace
 from agentdur.core.catalog import Catalog, HandlerMeta, HandlerOptions
 from agentdur.core.commands import Propose, Submit
 from agentdur.core.effects import Append, Deliver, Refuse, Send, Transition
-from agentdur.core.journal import Call, CalleeId, Completion, Failure, OneWayCall
+from agentdur.core.journal import (
+    Call,
+    CalleeId,
+    Completion,
+    Failure,
+    OneWayCall,
+    Run,
+    RunResult,
+    Success,
+)
 from agentdur.core.machine import apply
+from agentdur.core.machine import propose as proposals
 from agentdur.core.machine.propose import retention
 from agentdur.core.state import Waiter
 from agentdur.core.target import HandlerKind, Target
