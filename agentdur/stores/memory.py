@@ -80,9 +80,10 @@ class MemoryStore:
                 holder = data.ids.get(saved.spec.id, seq)
                 if seq in data.invocations or (holder != seq and writes.invocations.get(holder, saved)):
                     raise StoreFailed(f"invocation {saved.spec.id} is stored already")
-        for seq, index, _, _ in writes.journal:
-            if index in data.journals.get(seq, ()):
-                raise StoreFailed(f"entry {index} of journal {seq} is stored already")
+        places = {(seq, index) for seq, index, _, _ in writes.journal}
+        known = any(index in data.journals.get(seq, ()) for seq, index in places)
+        if known or len(places) != len(writes.journal):
+            raise StoreFailed("a commit has an entry that is stored already, or one twice")
 
     def _commit_invocations(self, writes: Writes) -> None:
         data = self._data

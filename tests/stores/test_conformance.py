@@ -132,11 +132,12 @@ def test_history_is_not_written_twice(home: Home) -> None:
     writes.invocations[1] = new(1)
     writes.journal = [(1, 0, Input(value=b"first"), T0)]
     commit(home.store, writes)
-    other_entry, other_id, same_seq = Writes(), Writes(), Writes()
+    other_entry, other_id, same_seq, twice = Writes(), Writes(), Writes(), Writes()
     other_entry.journal = [(1, 1, Run(completion=1), T0), (1, 0, Input(value=b"second"), T0)]
     other_id.invocations[2] = Saved(2, accepted(1), Head(status=Status.INVOKED), True, True)
     same_seq.invocations[1] = Saved(1, accepted(9), Head(status=Status.INVOKED), True, True)
-    for refused in (other_entry, other_id, same_seq):
+    twice.journal = [(1, 1, Run(completion=1), T0), (1, 1, Run(completion=1), T0)]
+    for refused in (other_entry, other_id, same_seq, twice):
         refused.timers = {Timer(T0, 1, 1)}
         with pytest.raises(StoreFailed):
             commit(home.store, refused)

@@ -30,6 +30,7 @@ from agentdur.core.errors import (
 from agentdur.core.journal import Input
 from agentdur.core.ports import Filter, Writes
 from agentdur.stores import MemoryStore, SqliteStore, open_store
+from agentdur.stores.sqlite_file import told
 from tests.stores.homes import commit
 from tests.stores.samples import CART, T0, invocation_id, new
 
@@ -291,6 +292,18 @@ def test_a_disk_without_space_for_a_new_file(tmp_path: Path) -> None:
             (disk / "ballast").write_bytes(bytes(100_000))
         with pytest.raises(StoreFull):
             opened(disk / "a.db")
+
+
+@as_root
+def test_a_failed_write_on_a_full_disk_is_told_as_full(tmp_path: Path) -> None:
+    """SQLite does not always say why a write failed; on a disk with space it is something else."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with mounted(tmp_path / "disk", "size=64k") as disk:
+        assert type(told(error, str(disk / "a.db"))) is StoreFailed
+        with pytest.raises(OSError, match="No space left"):
+            (disk / "ballast").write_bytes(bytes(100_000))
+        assert type(told(error, str(disk / "a.db"))) is StoreFull
 
 
 @as_root
