@@ -18,11 +18,11 @@ from agentdur.core import effects as e
 from agentdur.core import journal as j
 from agentdur.core.catalog import Catalog
 from agentdur.core.effects import Effect
-from agentdur.core.errors import NotRunning, StoreError
+from agentdur.core.errors import CallerError, NotRunning, StoreError, StoreFailed
 from agentdur.core.ids import InvocationId
 from agentdur.core.machine import apply, apply_object, apply_promise
 from agentdur.core.ports import Answer, Store, Timer, Writes
-from agentdur.core.state import PromiseState, Waiter
+from agentdur.core.state import ObjectState, PromiseState, Waiter
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.runtime.names import Names
 from agentdur.runtime.slots import Slot, Slots
@@ -73,6 +73,7 @@ class Machine:
         self.error: StoreError | None = None
         self.stopping = False
         self.revive_seconds = 0.1
+        self.reviver: asyncio.TimerHandle | None = None
         self._say: dict[type, Callable[[Any], None]] = dict.fromkeys(_OBJECT, self._say_object)
         self._say |= dict.fromkeys(_PROMISE, self._say_promise)
         self._performers: dict[type, Callable[[Any, Any], None]] = {
@@ -107,8 +108,12 @@ class Machine:
             while queue:
                 message = queue.popleft()
                 self._say.get(type(message), self._say_invocation)(message)
-        except BaseException:
+        except CallerError:  # the first message was refused, and nothing has changed
+            raise
+        except BaseException as error:  # half of what belongs together was said: memory is worth nothing
             queue.clear()
+            unread = error if isinstance(error, StoreError) else StoreFailed(f"{type(error).__name__}: {error}")
+            self.writer.die(unread)
             raise
         finally:
             self.dispatching = False
@@ -118,13 +123,18 @@ class Machine:
         if slot is None:
             slot = self._found(message)
         before = slot.state
+        if before is None and slot.touched:  # it was there, and comes back before its end is committed
+            slot = self.slots.fresh(message.id)
         if isinstance(message, c.Kill) and before is not None:
             message = c.Kill(message.id, self.callees(slot))
-        transition = apply(before, message, self.now, self.catalog)
+        try:
+            transition = apply(before, message, self.now, self.catalog)
+        except CallerError:
+            self.release(slot)
+            raise
         after = transition.state
         if after is before and not transition.effects:
-            if after is None:
-                self.slots.invocations.pop(message.id, None)
+            self.release(slot)
             return
         slot.state = after
         number = self.writer.touch()
@@ -149,8 +159,10 @@ class Machine:
 
     def _say_object(self, message: c.ToObject) -> None:
         key = self.slots.key(message.object)
-        transition = apply_object(key.state, message)
+        transition = apply_object(key.state or ObjectState(next_position=key.next_position), message)
         key.state = transition.state
+        if key.state is not None:
+            key.next_position = key.state.next_position
         key.touched = self.writer.touch()
         self.touched_keys.add(message.object)
         self.slots.dirty_keys.add(message.object)
@@ -192,7 +204,15 @@ class Machine:
         if slot.entries is not None:
             self.driver.start(slot, effect.attempt)
         else:  # its journal has to be read, and that must hold all of it
-            self.writer.after(lambda: self.driver.start(slot, effect.attempt))
+            self.writer.after(lambda: self._read_and_start(slot, effect.attempt))
+
+    def _read_and_start(self, slot: Slot, attempt: int) -> None:
+        """What was said to it since is in the next commit only; from now on `_append` keeps the list."""
+        if slot.entries is None:
+            slot.entries = self.store.journal(slot.seq)
+            newer = self.writer.writes.journal
+            slot.entries += [(index, entry) for seq, index, entry, _ in newer if seq == slot.seq]
+        self.driver.start(slot, attempt)
 
     def _stop(self, slot: Slot, effect: e.Stop) -> None:
         if slot.attempt is not None:
@@ -293,8 +313,7 @@ class Machine:
 
     def release(self, slot: Slot) -> None:
         """Nobody works with it any more: leave it to the store, unless it runs or is not committed yet."""
-        if slot.touched <= self.writer.committed and slot.attempt is None:
-            self.slots.evict([slot], set(), self.writer.committed)
+        self.slots.release(slot, self.writer.committed)
 
     # -- reading memory and store together
 
@@ -340,11 +359,12 @@ class Machine:
             _refuse_all(waiting, error)
         self.waiting.clear()
         self.answers, self.unsettled = [], []
-        if not self.stopping:
-            self.loop.call_later(self.revive_seconds, self._revive)
+        if not self.stopping and self.reviver is None:
+            self.reviver = self.loop.call_later(self.revive_seconds, self._revive)
             self.revive_seconds = min(self.revive_seconds * 2, REVIVE_SECONDS_MAX)
 
     def _revive(self) -> None:
+        self.reviver = None
         if self.stopping:
             return
         try:

@@ -14,6 +14,7 @@ from agentdur.core.errors import (
     IdempotencyNotAllowed,
     JournalGone,
     NotForWorkflows,
+    StoreError,
     TooEarly,
     UnknownHandler,
     UnknownInvocation,
@@ -90,7 +91,12 @@ class Engine:
         self.machine = Machine(self.store, self._committer, self._world, self._catalog)
         limits = Limits(self.knobs.entry_size)
         self.driver = InProcess(self.machine, self._handlers, self.knobs.live_attempts, limits)
-        self.machine.recover()
+        try:
+            self.machine.recover()
+        except StoreError:
+            self.machine.stopping = True  # it would try again by itself
+            self._uninstall()
+            raise
         self.sweeper = Sweeper(self.machine, self.knobs.cleanup_seconds)
         self.sweeper.start()
 
@@ -134,6 +140,7 @@ class Engine:
         if not machine.names.is_fresh(message):
             slot = machine.slots.find(message.id)
             if slot is not None and slot.state is not None:
+                machine.release(slot)
                 return message.id, self._meet(message, slot.state, slot.touched)
         future: asyncio.Future[Answer] = machine.loop.create_future()
         machine.waiting[message.id] = [future]
@@ -170,6 +177,7 @@ class Engine:
         if not machine.names.is_fresh(message):
             slot = machine.slots.find(message.id)
             if slot is not None and slot.state is not None:
+                machine.release(slot)
                 state = slot.state
                 waiting = state.head.status in (Status.SCHEDULED, Status.INBOXED)
                 at = state.spec.execute_at if waiting else None

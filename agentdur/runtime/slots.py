@@ -41,10 +41,11 @@ class Slot:
 class KeySlot:
     """A key in memory: lock and inbox, and what the store has of the lock."""
 
-    __slots__ = ("saved", "state", "touched")
+    __slots__ = ("next_position", "saved", "state", "touched")
 
     def __init__(self, state: ObjectState | None) -> None:
         self.state = state
+        self.next_position = 0  # of the inbox: never one whose removal is not committed
         self.saved = None if state is None else state.locked_by
         self.touched = 0
 
@@ -137,13 +138,17 @@ class Slots:
         self.dirty = set()
         self.dirty_keys = set()
 
+    def release(self, slot: Slot, committed: int) -> None:
+        """Forget an invocation that is not active; the store has it. Its id may be another one's by now."""
+        if slot.touched <= committed and slot.attempt is None and self.invocations.get(slot.id) is slot:
+            state = slot.state
+            if state is None or state.head.status is not Status.INVOKED:
+                del self.invocations[slot.id]
+
     def evict(self, slots: list[Slot], keys: set[ObjectAddress], committed: int) -> None:
         """After a commit: forget what is not active."""
         for slot in slots:
-            if slot.touched <= committed and slot.attempt is None:
-                state = slot.state
-                if state is None or state.head.status is not Status.INVOKED:
-                    self.invocations.pop(slot.id, None)
+            self.release(slot, committed)
         for address in keys:
             key = self.keys.get(address)
             if key is not None and key.touched <= committed and key.state is None:

@@ -94,10 +94,13 @@ class Timers:
             self._known.discard(timer)
             fired += 1
             self._owner.drop_timer(timer)
-            if timer.completion:
-                self._owner.dispatch(c.Notify(timer.id, timer.completion, VOID, "Sleep"))
-            else:
-                self._owner.dispatch(c.StartDue(timer.id))
+            try:
+                if timer.completion:
+                    self._owner.dispatch(c.Notify(timer.id, timer.completion, VOID, "Sleep"))
+                else:
+                    self._owner.dispatch(c.StartDue(timer.id))
+            except StoreError:
+                return  # the owner forgets its memory, and these timers with it
         if not self._heap and self._horizon is not None:
             self._owner.loop.call_later(0.01, self._refill)
             return

@@ -19,7 +19,9 @@ FREE = ObjectState()
 def acquire(state: ObjectState, message: Acquire) -> Transition[ObjectState | None]:
     """Grant the lock, or queue."""
     if state.locked_by is None:
-        return Transition(ObjectState(message.id), (Send(Granted(message.id)),))
+        return Transition(
+            ObjectState(message.id, state.inbox, state.next_position), (Send(Granted(message.id)),)
+        )
     return queue(state, message.object, message.id)
 
 
