@@ -177,19 +177,26 @@ def rebuilt(row: Row, entries: list[tuple[int, j.Entry]]) -> Invocation:
     """An invocation from its row and journal."""
     opened = done = failed = 0
     signals: dict[int | str, int] = {}
+    rejected: dict[int | str, int] = {}
+    output: j.Result | None = None
     for index, entry in entries:
         if isinstance(entry, j.Completion):
             done |= 1 << entry.id
             if isinstance(entry.outcome, j.Failure):
                 failed |= 1 << entry.id
         elif isinstance(entry, j.Signal):
-            signals[entry.signal] = index
+            of_kind = rejected if isinstance(entry.outcome, j.Failure) else signals
+            of_kind.pop(entry.signal, None)  # the last one counts, also for the order
+            of_kind[entry.signal] = index
         else:
+            if isinstance(entry, j.Output):
+                output = entry.result
             for name in ("completion", "id_completion"):
                 completion = getattr(entry, name, 0)
                 if completion:
                     opened |= 1 << completion
     length = entries[-1][0] + 1 if entries else 0
     return Invocation(
-        row.spec, row.head, length, opened & ~done, done, failed, tuple(signals.items()), row.journal_kept
-    )
+        row.spec, row.head, length, opened & ~done, done, failed, tuple(signals.items()), row.journal_kept,
+        output, tuple(rejected.items()),
+    )  # fmt: skip
