@@ -65,6 +65,7 @@ class Machine:
         self.queue: deque[c.Message] = deque()
         self.dispatching = False
         self.touched: list[Slot] = []
+        self.buffered: list[Any] = []
         self.touched_keys: set[ObjectAddress] = set()
         self.answers: list[tuple[list[asyncio.Future[Answer]], Answer]] = []
         self.unsettled: list[list[asyncio.Future[Answer]]] = []
@@ -151,6 +152,11 @@ class Machine:
         performers = self._performers
         for effect in transition.effects:
             performers[type(effect)](slot, effect)
+
+    def buffering(self, attempt: Any) -> None:
+        """An attempt has something to propose: it is asked for it before the next commit, at the latest."""
+        self.buffered.append(attempt)
+        self.writer.touch()
 
     def _found(self, message: c.ToInvocation) -> Slot:
         if type(message) is c.Submit and self.names.is_fresh(message):
@@ -329,6 +335,10 @@ class Machine:
     # -- commits
 
     def _collect(self, writes: Writes) -> None:
+        while self.buffered:
+            buffered, self.buffered = self.buffered, []
+            for attempt in buffered:
+                attempt.flush()
         self.slots.collect(writes)
         slots, self.touched = self.touched, []
         keys, self.touched_keys = self.touched_keys, set()
@@ -369,7 +379,7 @@ class Machine:
             return
         try:
             self.slots = Slots(self.store)
-            self.touched, self.touched_keys = [], set()
+            self.touched, self.touched_keys, self.buffered = [], set(), []
             self.writer = Writer(self.store, self._committer(), self._collect, self._failed)
             self.error = None
             self.recover()

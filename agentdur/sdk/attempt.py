@@ -14,7 +14,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Generator
 from contextlib import AsyncExitStack
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 
@@ -39,7 +39,7 @@ from agentdur.sdk.cancel import (
     raise_if_cancelled,
     read_decisions,
 )
-from agentdur.sdk.exceptions import RetryableError, TerminalError
+from agentdur.sdk.exceptions import RetryableError, TerminalError, terminal_in
 from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
 from agentdur.sdk.service_handler import Handler
 from agentdur.sdk.where import user_line
@@ -151,8 +151,11 @@ class Attempt:
                     result = j.Success(_output_of(handler, await handler.fn(self.context, value)))
                 else:
                     result = j.Success(_output_of(handler, await handler.fn(self.context)))
-            except TerminalError as error:
-                result = failure_of(error)
+            except (TerminalError, ExceptionGroup) as error:
+                found = terminal_in(error)
+                if found is None:
+                    raise
+                result = failure_of(found)
             if not self.closed:
                 self._output(result)
         except AttemptClosed:
@@ -170,7 +173,7 @@ class Attempt:
 
     def _output(self, result: j.Result) -> None:
         if self.failing is not None:
-            return self._give_up()
+            return  # steps still run; the last one ends the attempt
         recorded = self.root.recorded
         if recorded and isinstance(recorded[-1][1], j.Output):
             recorded.pop()
@@ -321,11 +324,14 @@ class Attempt:
             entries, self.buffer = tuple(self.buffer), []
             self.driver.propose(self, entries, False)
 
-    def mismatch(self, mismatch: Mismatch) -> None:
-        """Explain and stop: the code and the journal do not belong together."""
-        raise JournalMismatch(
+    def mismatch(self, mismatch: Mismatch) -> NoReturn:
+        """Explain and stop: the code and the journal do not belong together. The attempt is over at once, so
+        that no `except Exception` on the way lets the code go on."""
+        error = JournalMismatch(
             f"{mismatch}, at {user_line()}. Entry expected: {mismatch.recorded}; made: {mismatch.made}"
         )
+        self.fail(self.failure_for(error))
+        raise error
 
     def future(self, branch: Branch, made: j.AnyCommand, future: DurableFuture[Any]) -> DurableFuture[Any]:
         """Issue a command with a completion id; answers the future, resolved on replay."""

@@ -45,6 +45,8 @@ class Branch:
     counts: dict[str, int] | None = None
     in_step = False
     stop_step = False
+    acting: Any = None
+    """The step whose action runs here."""
     live = 0  # child tasks that have not ended
     awaitables = 0
     cancels_seen: int = 0
@@ -133,7 +135,7 @@ class BranchTaskFactory:
         context = context or copy_context()
         if parent.in_step:
             child = Branch(parent.attempt, parent.name, parent)
-            child.in_step, child.steps = True, parent.steps
+            child.in_step, child.acting = True, parent.acting
             context.run(_branch.set, child)
             return self._make(loop, coro, context, more)
         child = parent.child(parent.attempt.next_label or label_of(coro))

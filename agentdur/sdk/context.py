@@ -120,8 +120,10 @@ class Context(Calls):
         """A key for the step that is made next in this branch: the same on every attempt, for no other step.
         Inside a step's action: the key of that step."""
         branch = self._attempt.branch_or_step()
-        number = branch.steps if branch.in_step else branch.steps + 1
-        return f"{self._attempt.id}/{branch.name}/{number}"
+        if branch.in_step:  # which may have been made long ago, and in another branch
+            step: RunFuture[Any] = branch.acting
+            return f"{self._attempt.id}/{step.branch.name}/{step.number}"
+        return f"{self._attempt.id}/{branch.name}/{branch.steps + 1}"
 
     def random(self) -> Random:
         """A generator that gives the same numbers on every attempt."""
@@ -168,12 +170,19 @@ class Context(Calls):
         serde = _JSON
         if options is not None:
             serde = serde_for(options.type_hint) if options.type_hint is not None else options.serde
-        future: RunFuture[Any] = RunFuture(
-            branch, name, partial(action, *args, **kwargs) if args or kwargs else action, serde
-        )
+        if args or kwargs:
+            action = partial(action, *args, **kwargs)
+        future: RunFuture[Any] = RunFuture(branch, name, action, serde)
         future.options = options
-        made = j.Run(completion=attempt.next_completion, name=name, branch=branch.name)
-        attempt.future(branch, made, future)
+        completion = attempt.next_completion
+        made = j.Run(completion, name=name, branch=branch.name)
+        if branch.recorded:
+            attempt.future(branch, made, future)
+        else:
+            attempt.next_completion = completion + 1
+            future.completion = completion
+            attempt.pending[completion] = future
+            attempt.add(made)
         return future
 
     def note_value(self, name: str, value: Any) -> DurableFuture[Any]:

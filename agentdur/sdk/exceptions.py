@@ -20,6 +20,17 @@ class TerminalError(Exception):
         self.metadata = metadata
 
 
+def terminal_in(error: BaseException | None) -> TerminalError | None:
+    """The error itself when it is terminal; of a group (from a TaskGroup) the first one, when all are terminal:
+    with another error among them it is worth a retry."""
+    if isinstance(error, TerminalError):
+        return error
+    if not isinstance(error, ExceptionGroup):
+        return None
+    found = [terminal_in(inner) for inner in error.exceptions]
+    return None if None in found else found[0]
+
+
 class RetryableError(Exception):
     """Ends the attempt; the next one starts after `retry_after`, or when the retry policy says so."""
 

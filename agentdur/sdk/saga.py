@@ -7,7 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from agentdur.sdk.exceptions import TerminalError
+from agentdur.sdk.exceptions import terminal_in
 
 
 class Saga:
@@ -40,12 +40,5 @@ class Saga:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, TerminalError) or terminal_group(error):
+        if terminal_in(error) is not None:
             await self.compensate()
-
-
-def terminal_group(error: BaseException | None) -> bool:
-    """A group (from a TaskGroup) in which some member is terminal and none is transient."""
-    if not isinstance(error, ExceptionGroup):
-        return False
-    return all(isinstance(e, TerminalError) or terminal_group(e) for e in error.exceptions)

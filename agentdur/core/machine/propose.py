@@ -4,6 +4,7 @@ Rules of this file:
 1. Entries are applied in order; at the first that breaks a rule the rest is discarded and the attempt fails.
 2. A command is stored whether or not its completion comes later; a callee's id is known at once.
 3. One new aggregate for the whole proposal: this is the hot path of every step.
+4. The result of a step is not delivered back: who proposed it has it, and knows its place (`places`).
 """
 
 from __future__ import annotations
@@ -64,11 +65,9 @@ class _Draft:
         bit = 1 << completion.id
         self.open &= ~bit
         self.done |= bit
-        if isinstance(completion.outcome, j.Failure):
+        if type(completion.outcome) is j.Failure:
             self.failed |= bit
-        index = self.length
         self.append(completion)
-        self.effects.append(Deliver(self.inv.spec.id, index, completion))
 
 
 def propose(inv: Invocation, message: c.Propose, now: int, catalog: Catalog) -> Transition[Invocation | None]:
@@ -78,6 +77,10 @@ def propose(inv: Invocation, message: c.Propose, now: int, catalog: Catalog) -> 
     draft = _Draft(inv, catalog, message.callees)
     refused = False
     for entry in message.entries:
+        if type(entry) is j.Run:  # steps are most of what handlers do
+            draft.append(entry)
+            draft.open |= 1 << entry.completion
+            continue
         try:
             _apply(draft, entry)
         except _Refused as rule:
@@ -133,6 +136,16 @@ def _apply(d: _Draft, entry: j.Proposal) -> None:
             assert_never(entry)
 
 
+def places(length: int, entries: tuple[j.Proposal, ...]) -> list[int]:
+    """The index that each entry of an accepted proposal gets in a journal of `length` entries. A call is
+    followed by the completion that holds its callee's id."""
+    out = []
+    for entry in entries:
+        out.append(length)
+        length += 2 if isinstance(entry, j.Call | j.OneWayCall) else 1
+    return out
+
+
 def _run_result(d: _Draft, entry: j.RunResult) -> None:
     if not d.open & (1 << entry.completion):
         raise _Refused(PRECONDITION, f"no Run command is open with completion id {entry.completion}")
@@ -183,7 +196,9 @@ def _call(d: _Draft, entry: j.Call | j.OneWayCall) -> None:
     if isinstance(entry, j.Call):
         d.open |= 1 << entry.completion
         caller = Waiter(d.inv.spec.id, entry.completion)
-    d.complete(j.Completion(entry.id_completion, "CallId", j.CalleeId(callee)))
+    known = j.Completion(entry.id_completion, "CallId", j.CalleeId(callee))
+    d.complete(known)
+    d.effects.append(Deliver(d.inv.spec.id, d.length - 1, known))
     is_run = target.handler_kind is HandlerKind.WORKFLOW
     key = None if is_run else entry.idempotency_key  # semantics §2.2: silently ignored on a workflow's run
     completion_ms, journal_ms = retention(meta, key is not None)

@@ -17,6 +17,7 @@ from agentdur.core import commands as c
 from agentdur.core import journal as j
 from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.ids import InvocationId
+from agentdur.core.machine.propose import places
 from agentdur.core.replay import Recorded
 from agentdur.core.state import Status
 from agentdur.core.target import HandlerKind, ServiceKind
@@ -108,6 +109,7 @@ class InProcess:
         attempt.step_failures = slot.step_failures
         served.context(attempt, self.limits, spec.idempotency_key)
         attempt.last = self.machine.now
+        attempt.slot = slot
         slot.attempt = attempt
         self.live[attempt] = slot
         attempt.begin(served.handler)
@@ -149,17 +151,26 @@ class InProcess:
         """Store what the attempt did."""
         machine = self.machine
         callees: tuple[InvocationId, ...] = ()
+        results = False
         for entry in entries:
-            if isinstance(entry, _CALLS):
+            if type(entry) is j.RunResult:
+                results = True
+            elif isinstance(entry, _CALLS):
                 target = machine.catalog.target(entry.service, entry.handler, entry.key, entry.scope)
                 callees += (machine.names.callee(entry, target),)
+        state = attempt.slot.state
         attempt.last = machine.now
         machine.dispatch(c.Propose(attempt.id, attempt.number, entries, callees, end))
+        if results and not end:
+            attempt.placed(entries, places(state.length, entries))
 
     def durable(self, attempt: Attempt) -> Awaitable[None] | None:
         """Until everything the attempt knows of is committed."""
-        slot = self.live.get(attempt)
-        return None if slot is None else self.machine.writer.durable(slot.touched)
+        return self.machine.writer.durable(attempt.slot.touched)
+
+    def buffering(self, attempt: Attempt) -> None:
+        """It will propose something before the next commit."""
+        self.machine.buffering(attempt)
 
     def values(self, attempt: Attempt) -> dict[str, bytes]:
         """The state of the attempt's key."""
