@@ -417,7 +417,7 @@ class Attempt:
         """Wait until something changes: `thing` is complete, or a cancel was decided."""
         waiter = self.loop.create_future()
         for future in [thing] if isinstance(thing, DurableFuture) else thing.futures:
-            if future.outcome is None:
+            if future.index == NEVER:  # also one whose result is known, but has no place in the journal yet
                 future.waiters = [*(future.waiters or ()), waiter]
         branch.waiting = (waiter, thing)
         self.waits += 1
