@@ -1,1 +1,23 @@
-"""Model calls as journaled steps."""
+"""Model calls that are journaled: asked once, paid once, replayed for nothing.
+
+    answer = await completion(ctx, "openai/gpt-5-mini", messages, tools=[search])
+
+Importing this package imports LiteLLM when it is installed, which takes a while: at start-up, where it
+belongs, and not in the first call.
+"""
+
+from agentdur.llm.answer import ModelAnswer, ToolCall, Usage
+from agentdur.llm.completion import completion
+from agentdur.llm.errors import BadModelAnswer, ModelBusy, ModelRefused, ModelTimeout, ModelUnavailable
+
+__all__ = [
+    "BadModelAnswer",
+    "ModelAnswer",
+    "ModelBusy",
+    "ModelRefused",
+    "ModelTimeout",
+    "ModelUnavailable",
+    "ToolCall",
+    "Usage",
+    "completion",
+]

@@ -1,0 +1,153 @@
+"""The one place that knows LiteLLM: a request in, an answer or one of our errors out.
+
+Rules of this file:
+1. LiteLLM is imported when this file is, which is at the start of an app that uses models: its import takes
+   seconds and would block the loop in the first call.
+2. Nothing is retried here, neither by LiteLLM nor by the provider's client: the journal's owner retries.
+3. Everything that is not in the answer but is wanted later (cost, request id) is taken before it is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+from uuid import uuid4
+
+from agentdur.llm.answer import ModelAnswer, Usage
+from agentdur.llm.errors import BadModelAnswer, ModelBusy, ModelRefused, ModelTimeout, ModelUnavailable
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or the import fetches a price list
+try:
+    import litellm
+except ModuleNotFoundError:  # the extra is not installed: told when a model is called
+    litellm = None
+else:
+    litellm.suppress_debug_info = True  # it prints to stdout otherwise
+
+_FIXED = {
+    "max_retries": 0,
+    "num_retries": 0,
+    # LiteLLM would run tools of the kind "mcp" by itself, out of the journal's sight, and would import its
+    # proxy to find out whether there are any.
+    "_skip_mcp_handler": True,
+}
+_RETRIED = frozenset({408, 409, 429})
+_NO_ANSWER = "the model's answer holds no choice"
+
+
+async def ask(model: str, messages: list[Any], settings: dict[str, Any], timeout: timedelta) -> ModelAnswer:
+    """One request, without retries. When this coroutine is cancelled, the connection is closed."""
+    if litellm is None:
+        raise ModuleNotFoundError("models are called through LiteLLM: pip install 'agentdur[litellm]'")
+    seconds = timeout.total_seconds()
+    try:
+        async with asyncio.timeout(seconds):  # the client's own limit counts from byte to byte
+            response = await litellm.acompletion(
+                model=model, messages=messages, timeout=seconds, **settings, **_FIXED
+            )
+    except TimeoutError as late:
+        raise ModelTimeout(f"{model}: no answer within {seconds:g} s", 504) from late
+    except Exception as error:
+        raise translated(model, error) from error
+    return answer_of(model, response)
+
+
+def answer_of(model: str, response: Any) -> ModelAnswer:
+    """What we keep of LiteLLM's response."""
+    if not response.choices:
+        raise BadModelAnswer(f"{model}: {_NO_ANSWER}", 502)
+    choice = response.choices[0]
+    message = _dense(choice.message.model_dump(exclude_none=True, mode="json"))
+    for call in message.get("tool_calls") or ():
+        call["id"] = call.get("id") or f"call_{uuid4().hex}"  # some providers send none
+    hidden = getattr(response, "_hidden_params", None) or {}
+    return ModelAnswer(
+        message=message,
+        finish_reason=choice.finish_reason or "stop",
+        model=response.model or model,
+        usage=_usage(getattr(response, "usage", None)),
+        cost=hidden.get("response_cost"),
+        request_id=_request_id(hidden) or response.id or "",
+    )
+
+
+def _dense(message: dict[str, Any]) -> dict[str, Any]:
+    """Without what LiteLLM adds and leaves empty; what a provider really sent stays."""
+    extra = {k: v for k, v in (message.get("provider_specific_fields") or {}).items() if v is not None}
+    kept = {k: v for k, v in message.items() if k not in ("provider_specific_fields", "annotations") or v}
+    kept.pop("provider_specific_fields", None)
+    return {**kept, "provider_specific_fields": extra} if extra else kept
+
+
+def _usage(usage: Any) -> Usage:
+    prompt = getattr(usage, "prompt_tokens_details", None)
+    completion = getattr(usage, "completion_tokens_details", None)
+    return Usage(
+        prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
+        completion_tokens=getattr(usage, "completion_tokens", None) or 0,
+        cached_tokens=getattr(prompt, "cached_tokens", None) or 0,
+        reasoning_tokens=getattr(completion, "reasoning_tokens", None) or 0,
+    )
+
+
+def _request_id(hidden: dict[str, Any]) -> str:
+    headers = hidden.get("additional_headers") or {}
+    for name in ("x-request-id", "request-id"):
+        value = headers.get(f"llm_provider-{name}") or headers.get(name)
+        if value:
+            return str(value)
+    return ""
+
+
+def translated(model: str, error: Exception) -> Exception:
+    """LiteLLM's exception as one of ours; what is no failed request (a bug, a bad setting) stays as it is."""
+    status = getattr(error, "status_code", None)
+    if not isinstance(status, int):
+        return error
+    said = f"{model}: {getattr(error, 'message', None) or error}"
+    if isinstance(error, litellm.Timeout):
+        return ModelTimeout(said, 504)
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    if _worth_another_try(error, status, headers):
+        if status == 429:
+            return ModelBusy(said, status, _retry_after(headers))
+        if _unreadable(error):
+            return BadModelAnswer(said, 502)
+        return ModelUnavailable(said, status, _retry_after(headers))
+    return ModelRefused(said, status, {"kind": ModelRefused.KIND, "model": model})
+
+
+def _worth_another_try(error: Exception, status: int, headers: Any) -> bool:
+    said = headers.get("x-should-retry")
+    if said in ("true", "false"):
+        return bool(said == "true")
+    if status == 429:
+        return "insufficient_quota" not in f"{getattr(error, 'body', '')} {error}"
+    return status in _RETRIED or status >= 500
+
+
+def _unreadable(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, json.JSONDecodeError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _retry_after(headers: Any) -> timedelta | None:
+    """Retry-After in its three spellings: milliseconds, seconds, a date."""
+    try:
+        if headers.get("retry-after-ms"):
+            return timedelta(milliseconds=float(headers["retry-after-ms"]))
+        text = headers.get("retry-after") or ""
+        if not text:
+            return None
+        if text.replace(".", "", 1).isdigit():
+            return timedelta(seconds=float(text))
+        return max(timedelta(0), parsedate_to_datetime(text) - datetime.now(UTC))
+    except (ValueError, TypeError, OverflowError):
+        return None  # a header nobody can read asks for nothing

@@ -1,0 +1,1 @@
+"""Agents, one pattern per file; the tests run each of them."""
