@@ -51,6 +51,7 @@ class Wish(msgspec.Struct, kw_only=True):
     delay_ms: int | None = None
     wait: bool = True
     patience: float = 0.0
+    collect: bool = True
     program: Any = None
     think: float = 0.0
     invocation: InvocationId | None = None
@@ -76,9 +77,15 @@ def wishes(rng: Random, programs: Programs) -> list[Wish]:
         elif kind == "flow":
             key, value = f"c{programs.number()}", programs.number()
             common["wait"] = False
-            made.append(Wish(service=f"{family}Flow", handler="run", key=key, argument=value, **common))
+            run = Wish(service=f"{family}Flow", handler="run", key=key, argument=value, **common)
+            run.collect = False  # it ends when this client has gone on
+            made.append(run)
             common["delay_ms"] = None
-            made.append(Wish(service=f"{family}Flow", handler="go", key=key, argument=value, **common))
+            again = f"go{key}"
+            go = Wish(
+                service=f"{family}Flow", handler="go", key=key, argument=value, idempotency_key=again, **common
+            )
+            made.append(go)
             made.append(Wish(service=f"{family}Flow", handler="run", key=key, argument=value, **common))
         else:
             program = programs.program(0, family)
@@ -133,7 +140,7 @@ class Client:
         self._checks.received(wish.invocation)
         wish.acknowledged = True
         life.note("receipt", wish.invocation)
-        if life.rng.random() < 0.5:
+        if wish.collect and life.rng.random() < 0.5:
             await asyncio.sleep(life.rng.choice((0.0, 0.1, 1.0)))
             await self._collect(life, wish)
 
@@ -185,7 +192,7 @@ class Completer:
     async def run(self, life: Life) -> None:
         """Until the process ends."""
         while True:
-            await asyncio.sleep(life.rng.choice((0.001, 0.05)))
+            await asyncio.sleep(life.rng.choice((0.001, 0.05)) if self.todo or not life.calm else 5.0)
             if not self.todo:
                 continue
             awakeable, how, value = self.todo[0]
@@ -230,9 +237,13 @@ class Operator:
         except (StoreError, CallerError) as error:
             life.note("operator refused", type(error).__name__)
 
-    async def resume_all(self, life: Life) -> None:
-        """Let go on whatever rests."""
+    async def resume_all(self, life: Life, also_kill: bool) -> None:
+        """Let go on whatever rests. What was disturbed may wait for one that was stopped, or for an awakeable
+        of another name: it is killed when `also_kill`."""
         for row in self._checks.rows():
-            if row.head.status is Status.PAUSED:
+            rough = row.spec.target.service.startswith("Rough")
+            if also_kill and rough and row.head.status is not Status.COMPLETED:
+                await life.engine.operate("kill", row.spec.id)
+            elif row.head.status is Status.PAUSED:
                 life.note("resume", row.spec.id)
                 await life.engine.operate("resume", row.spec.id)

@@ -246,13 +246,13 @@ class Redelivery:
     def __init__(self, machine: Machine, process: Process, reused: set[InvocationId]) -> None:
         self._machine, self._process, self._reused = machine, process, reused
         self._heard: deque[Any] = deque(maxlen=HISTORY_MAX)
-        said = machine._say
+        said = machine._say_invocation
 
         def listening(message: Any) -> None:
             self._heard.append(message)
             said(message)
 
-        machine._say = listening  # type: ignore[method-assign]  # the simulation listens at the door
+        machine._say_invocation = listening  # type: ignore[method-assign]  # the simulation listens at the door
 
     async def run(self) -> None:
         """Until the process is calm."""

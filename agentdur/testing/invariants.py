@@ -51,6 +51,7 @@ class Checks:
 
     def committed(self, writes: Writes) -> None:
         """The store holds these; nothing that was there before may have changed."""
+        dropped = writes.journal_drops
         for seq, saved in writes.invocations.items():
             if saved is None:
                 self._row_gone(seq)
@@ -63,14 +64,16 @@ class Checks:
                 self.targets[saved.spec.id] = str(saved.spec.target)
             self._row(self.ids.get(seq), saved.head)
         for seq, index, entry, _ in writes.journal:
+            if seq in dropped and seq not in self.ids:
+                continue
             journal = self.journals.setdefault(seq, [])
             if index != len(journal):
                 raise Violation(f"journal of {self.ids.get(seq)}: entry {index} follows entry {len(journal) - 1}")
             journal.append(entry)
             self._entry(self.ids.get(seq), entry)
-        for seq in writes.journal_drops:
+        for seq in dropped:
             self.journals.pop(seq, None)
-        self._same_as_stored({seq for seq, *_ in writes.journal} - writes.journal_drops)
+        self._same_as_stored({seq for seq, *_ in writes.journal} - dropped)
 
     def _row_gone(self, seq: int) -> None:
         invocation = self.ids.pop(seq, None)
@@ -119,8 +122,10 @@ class Checks:
             if row.head.status is Status.COMPLETED:
                 continue
             again = rebuilt(row, self.store.journal(row.seq))
-            if again != slot.state:
-                raise Violation(f"{slot.id} would be read as {again}, and is {slot.state}")
+            for name in again.__struct_fields__:
+                read, held = getattr(again, name), getattr(slot.state, name)
+                if read != held:
+                    raise Violation(f"{name} of {slot.id} would be read as {read}, and is {held}")
 
     # -- the outside world
 

@@ -16,6 +16,7 @@ import asyncio
 import gc
 import os
 import sys
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -192,6 +193,13 @@ def _life_of(ctx: Context) -> Life:
     return life
 
 
+def _told(error: BaseException) -> str:
+    """What went wrong, and where."""
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f" at {frame.filename}:{frame.lineno}" for frame in where)
+    return f"{type(error).__name__}: {error}{place}"
+
+
 class Life:
     """One process (faults.Process)."""
 
@@ -251,7 +259,7 @@ class Life:
     def _trouble(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if error is not None and not isinstance(error, StoreError | Injected):
-            self.fail(f"{context.get('message')}: {type(error).__name__}: {error}")
+            self.fail(f"{context.get('message')}: {_told(error)}")
 
     def bury(self) -> None:
         """Let the dead tasks be collected without a word; they touch nothing that is looked at."""
@@ -309,7 +317,7 @@ class Life:
         except Violation as violation:
             self.fail(str(violation))
         except Exception as error:
-            self.fail(f"{type(error).__name__}: {error}")
+            self.fail(_told(error))
         self._stop()
 
     async def _live(self) -> None:
@@ -324,15 +332,11 @@ class Life:
         self._actors()
         clients = [self._task(client.run(self)) for client in self.simulation.clients]
         stop_at = self.loop.time() + self.rng.uniform(0, 2 * plan.stop_every) if plan.stop_every else 1e9
-        while not all(task.done() for task in clients) or not self.calm:
+        while not self.calm:
             await asyncio.sleep(0.25)
-            if self.loop.turns > TURNS_MAX:
-                raise Violation(f"more than {TURNS_MAX} turns: something goes in circles")
             if self.loop.time() >= stop_at and not self.calm:
                 return await self._stop_engine()
-        for task in clients:
-            task.result()
-        await self._finish()
+        await self._finish(clients)
 
     def _task(self, work: Any) -> asyncio.Task[Any]:
         task = self.loop.create_task(work)
@@ -356,7 +360,7 @@ class Life:
         except Violation as violation:
             self.fail(str(violation))
         except Exception as error:
-            self.fail(f"{type(error).__name__}: {error}")
+            self.fail(_told(error))
 
     async def _jumps(self) -> None:
         while not self.calm:
@@ -374,15 +378,19 @@ class Life:
         self.note("stopped")
         self.simulation.crashes += 1
 
-    async def _finish(self) -> None:
-        """Everything ends now; then nothing may be left, and a restart finds nothing to do."""
+    async def _finish(self, clients: list[asyncio.Task[Any]]) -> None:
+        """Everything ends now; then nothing may be left."""
         simulation, deadline = self.simulation, self.loop.time() + PATIENCE_SECONDS
-        while self._unfinished():
+        while self._unfinished() or not all(task.done() for task in clients):
+            if self.loop.turns > TURNS_MAX:
+                raise Violation(f"more than {TURNS_MAX} turns: something goes in circles")
             if self.loop.time() > deadline:
                 left = [f"{r.spec.id} {r.spec.target} {r.head}" for r in self._unfinished()]
                 raise Violation(f"{len(left)} never ended: {left[:3]}")
-            await simulation.operator.resume_all(self)
+            await simulation.operator.resume_all(self, self.loop.time() > deadline - PATIENCE_SECONDS / 2)
             await asyncio.sleep(5.0)
+        for task in clients:
+            task.result()
         await asyncio.sleep(120.0)  # timers nobody waits for
         self.checks.nothing_left(self.engine)
         check_outcomes(self.checks, simulation.clients)

@@ -229,9 +229,9 @@ class Handlers:
     async def op_read(self, ctx: Context, path: str, key: str) -> int:
         return await ctx.object_call(self.read, key)
 
-    async def op_appends(self, ctx: Context, path: str, key: str, count: int) -> None:
+    async def op_appends(self, ctx: Context, path: str, key: str, count: int, name: int) -> None:
         for number in range(count):
-            ctx.object_send(self.append, key, [str(ctx.invocation_id), path, number])
+            ctx.object_send(self.append, key, [name, path, number])
 
     async def op_awakeable(self, ctx: Context, path: str, how: str, value: Any, timeout: int) -> Any:
         name, answer = ctx.awakeable(type_hint=object)
@@ -291,8 +291,13 @@ class Handlers:
         return await child
 
     async def op_revolt(self, ctx: Context, path: str) -> Any:
-        """A child that cancels its caller and returns in the same breath."""
-        return await ctx.service_call(self.run, {"ops": [["cancels", str(ctx.invocation_id)]]})
+        """A child that cancels its caller and returns in the same breath. The caller's name is journaled: a
+        restarted invocation has another one."""
+        me = await ctx.run(path, self._name_of, ctx)
+        return await ctx.service_call(self.run, {"ops": [["cancels", me]]})
+
+    async def _name_of(self, ctx: Context) -> str:
+        return str(ctx.invocation_id)
 
     async def op_cancels(self, ctx: Context, path: str, invocation: str) -> None:
         ctx.cancel_invocation(invocation)
@@ -303,6 +308,8 @@ LEAVES = (
     "appends", "awakeable", "signal", "saga", "flow", "crowd",
 )  # fmt: skip
 INNER = ("gather", "group", "race", "call", "idem", "send", "attach")
+LEAVES_OTHERS_WAITING = ("signal", "flow")
+"""When these are stopped halfway, as losers of a race are, others wait for ever."""
 ROUGH_LEAVES = (*LEAVES, "revolt", "revolt")
 ROUGH_INNER = (*INNER, "cancel", "cancel")
 DEPTH_MAX = 3
@@ -315,7 +322,7 @@ class Programs:
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._count = 0
-        self._rough = False
+        self._rough = self._racing = False
         self.idempotent: dict[str, Any] = {}
 
     def number(self) -> int:
@@ -328,7 +335,10 @@ class Programs:
         if family:
             self._rough = family == "Rough"
         fail = self._rng.choice((400, 500)) if self._rng.random() < 0.1 else None
-        return {"ops": self.ops(depth), "fail": fail}
+        racing, self._racing = self._racing, False
+        made = {"ops": self.ops(depth), "fail": fail}
+        self._racing = racing
+        return made
 
     def ops(self, depth: int) -> list[Any]:
         """A few operations."""
@@ -340,6 +350,8 @@ class Programs:
         inner = depth < DEPTH_MAX and rng.random() < 0.4
         leaves, inners = (ROUGH_LEAVES, ROUGH_INNER) if self._rough else (LEAVES, INNER)
         name = rng.choice(inners if inner else leaves)
+        if self._racing and name in LEAVES_OTHERS_WAITING:
+            name = "step"
         arguments: list[Any] = getattr(self, f"of_{name}")(depth + 1)
         return [name, *arguments]
 
@@ -375,7 +387,7 @@ class Programs:
         return [self._rng.choice(KEYS)]
 
     def of_appends(self, _: int) -> list[Any]:
-        return [self._rng.choice(KEYS), self._rng.randint(1, 4)]
+        return [self._rng.choice(KEYS), self._rng.randint(1, 4), self.number()]
 
     def of_awakeable(self, _: int) -> list[Any]:
         how = self._rng.choice(("once", "twice", "differing", "never", "rejected", "late"))
@@ -397,7 +409,10 @@ class Programs:
     of_group = of_gather
 
     def of_race(self, depth: int) -> list[Any]:
-        return [self.ops(depth), self.ops(depth)]
+        racing, self._racing = self._racing, True
+        made = [self.ops(depth), self.ops(depth)]
+        self._racing = racing
+        return made
 
     def of_call(self, depth: int) -> list[Any]:
         return [self.program(depth)]
@@ -456,6 +471,8 @@ def fits(op: list[Any], result: Any) -> bool:
             return fits_program(program, result)
         case ["add" | "read", *_]:
             return isinstance(result, int)
+        case ["waits"]:
+            return isinstance(result, list)
         case ["select", value, _]:
             return result in (["answer", value], ["late", None])
         case ["awakeable", how, value, timeout]:
