@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agentdur.admin.app import create_admin
+from agentdur.admin.settings import AdminSettings
+from agentdur.config import Settings, installed_version, load_settings
 from agentdur.core.catalog import Catalog, HandlerOptions
-from agentdur.core.errors import BadDefinition, NotRunning
+from agentdur.core.errors import AddressInUse, BadDefinition, NotRunning
 from agentdur.core.ports import Store
+from agentdur.ingress.app import create_ingress
+from agentdur.ingress.openapi import openapi
+from agentdur.ingress.settings import IngressSettings
+from agentdur.observe.logs import configure_logging
 from agentdur.runtime.owner import Engine, Knobs
 from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
 
+try:
+    import uvloop
+
+    new_event_loop = uvloop.new_event_loop
+except ImportError:  # not on Windows
+    new_event_loop = asyncio.new_event_loop
+
+log = logging.getLogger("agentdur")
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
 
 class App:
-    """Services to be served together. An ASGI app (the ingress), and usable in a script by `running()`."""
+    """Services to be served together. An ASGI app (the ingress), and usable in a script by `running()`.
+
+    Mounted into another app, its engine starts with that app's lifespan (`lifespan=agents.lifespan`), or at
+    the first request when that was not given: then what was running before a restart waits for it.
+    """
 
     def __init__(self, services: Iterable[BaseService] = (), *, store: str | Store | None = None) -> None:
         self.services = list(services)
         self.store = store
         self.engine: Engine | None = None
+        self._ingress: ASGIApp | None = None
+        self._lifespan: Any = None
+        self._starting = asyncio.Lock()
         names = [service.name for service in self.services]
         for name in names:
             if names.count(name) > 1:
@@ -40,18 +72,19 @@ class App:
 
     @asynccontextmanager
     async def running(
-        self,
-        store: str | Store | None = None,
-        *,
-        knobs: Knobs | None = None,
-        defaults: HandlerOptions | None = None,
+        self, store: str | Store | None = None, *, settings: Settings | None = None
     ) -> AsyncIterator[Engine]:
-        """An engine in this process, without HTTP: for scripts, notebooks and tests."""
+        """An engine in this process, without HTTP: for scripts, notebooks and tests.
+
+        The store is `store`, else the App's own, else the settings'. Raises StoreError when it cannot open.
+        """
         if self.engine is not None:
             raise NotRunning("this app runs already")
-        given = store or self.store or "sqlite:///agentdur.db"
+        settings = settings or Settings()
+        given = store or self.store or settings.store
         opened: Store = open_store(given) if isinstance(given, str) else given
-        engine = Engine(opened, self.handlers(), self.catalog(defaults), knobs=knobs)
+        catalog = self.catalog(settings.handler_options())
+        engine = Engine(opened, self.handlers(), catalog, knobs=knobs_of(settings))
         await engine.start()
         self.engine = engine
         try:
@@ -60,5 +93,127 @@ class App:
             self.engine = None
             await asyncio.shield(engine.stop())
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        raise NotRunning("not composed yet")
+    @asynccontextmanager
+    async def lifespan(self, _: Any = None) -> AsyncIterator[None]:
+        """For an app this one is mounted into: `FastAPI(lifespan=agents.lifespan)`."""
+        settings = load_settings().settings
+        async with self.running(settings=settings) as engine:
+            self._ingress = create_ingress(engine, ingress_settings(settings))
+            try:
+                yield
+            finally:
+                self._ingress = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ingress as an ASGI app."""
+        if scope["type"] == "lifespan":
+            await self._serve_lifespan(receive, send)
+            return
+        if self._ingress is None:
+            await self._start_late()
+        assert self._ingress is not None
+        await self._ingress(scope, receive, send)
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            async with self.lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start_late(self) -> None:
+        async with self._starting:
+            if self._ingress is None:
+                self._lifespan = self.lifespan()
+                await self._lifespan.__aenter__()
+
+
+def knobs_of(settings: Settings) -> Knobs:
+    """The settings that the engine itself keeps."""
+    return Knobs(
+        live_attempts=settings.live_attempts_limit,
+        entry_size=settings.entry_size_limit,
+        journal_length=settings.journal_length_limit,
+        cleanup_seconds=settings.cleanup_interval.total_seconds(),
+        shutdown_seconds=settings.shutdown_timeout.total_seconds(),
+    )
+
+
+def ingress_settings(settings: Settings) -> IngressSettings:
+    """The settings that the ingress keeps."""
+    return IngressSettings(
+        request_bytes_max=settings.request_size_limit,
+        concurrent_requests_max=settings.concurrent_requests_limit or None,
+    )
+
+
+def serve(app: App, settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then drain. Answers the exit code; raises before it serves."""
+    configure_logging(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_serve(app, settings))
+
+
+async def _serve(app: App, settings: Settings) -> int:
+    ingress_socket = _listen(settings.host, settings.ingress_port, "ingress_port")
+    admin_socket = _listen(settings.host, settings.admin_port, "admin_port")
+    host = settings.host
+    endpoint = f"http://{host}:{ingress_socket.getsockname()[1]}/"
+    async with app.running(settings.store, settings=settings) as engine:
+        ingress = create_ingress(engine, ingress_settings(settings))
+        about = AdminSettings(ingress_endpoint=endpoint, version=installed_version())
+        servers = [
+            (_server(ingress, settings), ingress_socket),
+            (_server(create_admin(engine, about, openapi=openapi), settings), admin_socket),
+        ]
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        tasks = [asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in servers]
+        names = ", ".join(s.name for s in app.services) or "no services"
+        admin = f"http://{host}:{admin_socket.getsockname()[1]}/"
+        print(f"agentdur {installed_version()} serves {names} at {endpoint} (admin {admin})", flush=True)
+        waiting = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping: what runs is given %s to come to a rest", settings.shutdown_timeout)
+        for server, _ in servers:
+            server.should_exit = True
+        await engine.drain()
+        await asyncio.gather(*tasks)
+        waiting.cancel()
+    return 0
+
+
+class _Quiet(uvicorn.Server):
+    """Signals are handled here, once for both servers."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing to capture."""
+        yield
+
+
+def _server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app, http="httptools", lifespan="off", log_config=None, log_level=settings.log_level,
+        access_log=False, backlog=BACKLOG, server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_timeout.total_seconds()) + 1,
+    )  # fmt: skip
+    return _Quiet(config)
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    """A listening socket. The protocol is named because asyncio turns Nagle's delay off only then."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, socket.IPPROTO_TCP)
+        if sys.platform != "win32":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError as error:
+        raise AddressInUse(f"{host}:{port} ({setting}): {error.strerror or error}") from error
+    return sock

@@ -236,3 +236,9 @@ class AppNotFound(CallerError):
     """No App was found in the file. Name it as file.py:app, or define `app = App(...)`."""
 
     code = "AD0061"
+
+
+class AddressInUse(CallerError):
+    """The address cannot be listened on. Stop what uses it, or choose another port or host."""
+
+    code = "AD0062"

@@ -138,8 +138,8 @@ class Store(Protocol):
     def timers(self, limit: int) -> list[Timer]:
         """The earliest `limit` timers."""
 
-    def expired(self, now: int, limit: int) -> tuple[list[Row], list[int]]:
-        """(records past their retention, seqs of kept journals past theirs), at most `limit` each."""
+    def expired(self, now: int, limit: int) -> tuple[list[Row], list[Row]]:
+        """(records past their retention, those whose kept journal is past its own), at most `limit` each."""
 
     def list(self, which: Filter) -> Iterable[Row]:
         """Newest first."""
@@ -164,6 +164,7 @@ class Answer(Struct, frozen=True, gc=False):
     id: InvocationId
     result: Result
     expires_at: int | None = None
+    target: Target | None = None
 
 
 class Receipt(Struct, frozen=True, gc=False):

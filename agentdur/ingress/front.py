@@ -211,11 +211,10 @@ class Front:
 
     async def _result_of(self, verb: str, invocation: InvocationId, receive: Receive) -> Reply:
         """Attach waits, output does not; each has its own way to say that there is no such invocation."""
-        # Asked first: an invocation whose result is not retained is forgotten as soon as it ends.
-        handler = await self._handler_of(invocation)
         if verb == "attach":
             try:
-                return _retained(await self._waits.wait(self._engine.attach(invocation), receive), handler)
+                answer = await self._waits.wait(self._engine.attach(invocation), receive)
+                return _retained(answer, self._handler_of(answer))
             except UnknownInvocation:
                 return invocation_error(invocation, Failure(404, errors.NOT_FOUND))
         try:
@@ -224,15 +223,14 @@ class Front:
             return ingress_error(404, errors.INVOCATION_NOT_FOUND)
         if answer is None:
             return ingress_error(errors.NOT_READY_STATUS, errors.NOT_READY)
-        return _retained(answer, handler)
+        return _retained(answer, self._handler_of(answer))
 
-    async def _handler_of(self, invocation: InvocationId) -> ServedHandler | None:
-        """The handler that is served now for this invocation's target."""
-        known = await self._engine.describe(invocation)
-        if known is None:
+    def _handler_of(self, answer: Answer) -> ServedHandler | None:
+        """The handler that is served now for this answer's target."""
+        if answer.target is None:
             return None
-        service = self.services.get(known["target_service_name"].encode())
-        return None if service is None else service.handlers.get(known["target_handler_name"].encode())
+        service = self.services.get(answer.target.service.encode())
+        return None if service is None else service.handlers.get(answer.target.handler.encode())
 
     async def _complete(self, route: Awakeable, method: str, receive: Receive) -> Reply:
         _only(method, "POST")

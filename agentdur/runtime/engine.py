@@ -71,6 +71,8 @@ class Machine:
         self.unsettled: list[list[asyncio.Future[Answer]]] = []
         self.waiting: dict[InvocationId, list[asyncio.Future[Answer]]] = {}
         self.now = world.now()
+        self.stamp = 0
+        """When the commit that is being collected began: the time of its entries, ms since the epoch."""
         self.error: StoreError | None = None
         self.stopping = False
         self.revive_seconds = 0.1
@@ -103,7 +105,9 @@ class Machine:
             queue.append(message)
             return
         self.dispatching = True
-        self.now = self.world.now()
+        now = self.now = self.world.now()
+        if not self.stamp:
+            self.stamp = now
         try:
             self._say.get(type(message), self._say_invocation)(message)
             while queue:
@@ -113,7 +117,9 @@ class Machine:
             raise
         except BaseException as error:  # half of what belongs together was said: memory is worth nothing
             queue.clear()
-            unread = error if isinstance(error, StoreError) else StoreFailed(f"{type(error).__name__}: {error}")
+            unread = (
+                error if isinstance(error, StoreError) else StoreFailed(f"{type(error).__name__}: {error}")
+            )
             self.writer.die(unread)
             raise
         finally:
@@ -192,7 +198,7 @@ class Machine:
 
     def _append(self, slot: Slot, effect: e.Append) -> None:
         entry = effect.entry
-        self.writer.writes.journal.append((slot.seq, effect.index, entry, self.now))
+        self.writer.writes.journal.append((slot.seq, effect.index, entry, self.stamp))
         if slot.entries is not None:
             slot.entries.append((effect.index, entry))
         if type(entry) is j.Completion and type(entry.outcome) is j.CalleeId:
@@ -230,7 +236,8 @@ class Machine:
     def _finished(self, slot: Slot, effect: e.Finished) -> None:
         waiting = self.waiting.pop(effect.id, None)
         if waiting is not None:
-            self.answers.append((waiting, Answer(effect.id, effect.result)))
+            target = None if slot.state is None else slot.state.spec.target
+            self.answers.append((waiting, Answer(effect.id, effect.result, None, target)))
 
     def _set_timer(self, slot: Slot, effect: e.SetTimer) -> None:
         timer = Timer(effect.at, slot.seq, effect.completion, effect.id)
@@ -339,6 +346,7 @@ class Machine:
             buffered, self.buffered = self.buffered, []
             for attempt in buffered:
                 attempt.flush()
+        self.stamp = 0
         self.slots.collect(writes)
         slots, self.touched = self.touched, []
         keys, self.touched_keys = self.touched_keys, set()
@@ -378,6 +386,8 @@ class Machine:
         if self.stopping:
             return
         try:
+            self.store.close()
+            self.store.open()
             self.slots = Slots(self.store)
             self.touched, self.touched_keys, self.buffered = [], set(), []
             self.writer = Writer(self.store, self._committer(), self._collect, self._failed)

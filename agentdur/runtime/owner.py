@@ -43,17 +43,18 @@ Action = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"]
 class Knobs:
     """What an engine can be told; the limits' names are the settings' names."""
 
-    __slots__ = ("cleanup_seconds", "entry_size", "live_attempts", "shutdown_seconds", "value_size")
+    __slots__ = ("cleanup_seconds", "entry_size", "journal_length", "live_attempts", "shutdown_seconds")
 
     def __init__(
         self,
         *,
         live_attempts: int = 1000,
         entry_size: int = 32 * 1024 * 1024,
+        journal_length: int = 100_000,
         cleanup_seconds: float = 3600.0,
         shutdown_seconds: float = 10.0,
     ) -> None:
-        self.live_attempts, self.entry_size = live_attempts, entry_size
+        self.live_attempts, self.entry_size, self.journal_length = live_attempts, entry_size, journal_length
         self.cleanup_seconds, self.shutdown_seconds = cleanup_seconds, shutdown_seconds
 
 
@@ -91,6 +92,7 @@ class Engine:
         self.machine = Machine(self.store, self._committer, self._world, self._catalog)
         limits = Limits(self.knobs.entry_size)
         self.driver = InProcess(self.machine, self._handlers, self.knobs.live_attempts, limits)
+        self.driver.journal_max = self.knobs.journal_length
         try:
             self.machine.recover()
         except StoreError:
@@ -100,12 +102,17 @@ class Engine:
         self.sweeper = Sweeper(self.machine, self.knobs.cleanup_seconds)
         self.sweeper.start()
 
-    async def stop(self) -> None:
-        """Drain: accept nothing, let steps finish for a while, commit, close the store."""
+    async def drain(self) -> None:
+        """Accept nothing, let steps finish for a while, commit; who still waits for a result is told to ask
+        the successor."""
         self.machine.stopping = True
         self.sweeper.stop()
         await self.driver.drain(self.knobs.shutdown_seconds)
         await self.machine.close()
+
+    async def stop(self) -> None:
+        """Drain, and close the store."""
+        await self.drain()
         self._uninstall()
         self.store.close()
 
@@ -155,8 +162,10 @@ class Engine:
         return self._wait(message.id)
 
     def _wait(self, invocation: InvocationId) -> asyncio.Future[Answer]:
+        waiting = self.machine.waiting.setdefault(invocation, [])
+        waiting[:] = [other for other in waiting if not other.done()]  # those who left
         future: asyncio.Future[Answer] = self.machine.loop.create_future()
-        self.machine.waiting.setdefault(invocation, []).append(future)
+        waiting.append(future)
         return future
 
     async def _after(self, number: int, answer: Answer) -> Answer:
@@ -315,4 +324,5 @@ def stored_answer(state: Invocation) -> Answer:
     """The answer from a stored completion."""
     assert state.head.result is not None
     assert state.head.completed_at is not None
-    return Answer(state.id, state.head.result, state.head.completed_at + state.spec.completion_retention_ms)
+    expires_at = state.head.completed_at + state.spec.completion_retention_ms
+    return Answer(state.id, state.head.result, expires_at, state.spec.target)

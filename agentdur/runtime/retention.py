@@ -47,8 +47,8 @@ class Sweeper:
         records, journals = machine.store.expired(machine.world.now(), PER_TURN_MAX)
         for row in records:
             self._purge(c.Purge(row.spec.id))
-        for invocation in journals:
-            self._purge(c.Purge(invocation, journal_only=True))
+        for row in journals:
+            self._purge(c.Purge(row.spec.id, journal_only=True))
         return len(records) >= PER_TURN_MAX or len(journals) >= PER_TURN_MAX
 
     def _purge(self, message: c.Purge) -> None:

@@ -178,7 +178,8 @@ class Attempt:
         if recorded and isinstance(recorded[-1][1], j.Output):
             recorded.pop()
         else:
-            left = self.recorded.leftover(self.abandoned | {CANCEL_BRANCH})
+            stopped = {branch.name for branch in self.branches}  # still running: the end stops them
+            left = self.recorded.leftover(self.abandoned | stopped | {CANCEL_BRANCH})
             if left is not None:
                 self.mismatch(Mismatch(left[0], type(left[1]).__name__, "nothing more: it returned"))
             self.buffer.append(j.Output(result=result))
@@ -270,10 +271,12 @@ class Attempt:
         self.branches[child] = task
         assert child.parent is not None
         child.parent.live += 1
-        task.add_done_callback(lambda _: self._orphan(child))
+        task.add_done_callback(lambda ended: self._orphan(child, ended))
 
-    def _orphan(self, child: Branch) -> None:
+    def _orphan(self, child: Branch, ended: asyncio.Task[Any]) -> None:
         self.branches.pop(child, None)
+        if child.recorded and ended.cancelled():
+            self.abandoned |= {child.name}  # an earlier attempt came further in it
         assert child.parent is not None
         child.parent.live -= 1
         self._maybe_waiting()

@@ -123,25 +123,31 @@ async def _race_tasks(entrants: tuple[Awaitable[Any], ...]) -> Any:
         await attempt.context.note_value("race", first)
     finally:
         keep = None if first is None else tasks[first]
-        await _stop([task for task in running if task is not keep], entrants)
+        await _stop(attempt, [task for task in running if task is not keep], entrants)
     assert keep is not None
     return await keep
 
 
 def _drop(attempt: Attempt, branch: Branch, number: int, entrant: Awaitable[Any]) -> None:
     """A loser of a race that was decided before the crash does not run again."""
-    name = branch.child(f"race:{number}").name
-    for other, task in attempt.branches.items():
-        if task is entrant:
-            name = other.name
-    attempt.abandoned |= {name}
+    if isinstance(entrant, asyncio.Future):
+        _abandon(attempt, [entrant])
+        entrant.cancel()
+        return
+    attempt.abandoned |= {branch.child(f"race:{number}").name}
     if isinstance(entrant, Coroutine):
         entrant.close()
-    elif isinstance(entrant, asyncio.Future):
-        entrant.cancel()
 
 
-async def _stop(tasks: list[asyncio.Future[Any]], entrants: tuple[Awaitable[Any], ...]) -> None:
+def _abandon(attempt: Attempt, tasks: list[asyncio.Future[Any]]) -> None:
+    """What earlier attempts recorded in these tasks need not be met again."""
+    attempt.abandoned |= {branch.name for branch, task in attempt.branches.items() if task in tasks}
+
+
+async def _stop(
+    attempt: Attempt, tasks: list[asyncio.Future[Any]], entrants: tuple[Awaitable[Any], ...]
+) -> None:
+    _abandon(attempt, tasks)
     for task in tasks:
         task.cancel()
     if tasks:

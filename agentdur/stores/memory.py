@@ -185,8 +185,8 @@ class MemoryStore:
             known = [timer for timer in sorted(self._data.timers) if timer[1] in stored][:limit]
             return [Timer(*timer, stored[timer[1]].spec.id) for timer in known]
 
-    def expired(self, now: int, limit: int) -> tuple[list[Row], list[int]]:
-        """(records past their retention, seqs of kept journals past theirs), the longest overdue first."""
+    def expired(self, now: int, limit: int) -> tuple[list[Row], list[Row]]:
+        """(records past their retention, those whose kept journal is), the longest overdue first."""
         with self._guard:
             stored = self._data.invocations
             records = [(s.expires_at, s.seq) for s in stored.values() if s.expires_at is not None]
@@ -197,7 +197,7 @@ class MemoryStore:
             ]
             past = [seq for at, seq in sorted(records) if at <= now][:limit]
             journals_past = [seq for at, seq in sorted(journals) if at <= now][:limit]
-            return [_row(stored[seq]) for seq in past], journals_past
+            return [_row(stored[seq]) for seq in past], [_row(stored[seq]) for seq in journals_past]
 
     def list(self, which: Filter) -> list[Row]:
         """Newest first."""

@@ -34,9 +34,8 @@ _RUNNING = (
     f"{_INVOCATION} where status = 'running' and status <> 'completed' and seq > ? order by seq limit ?"
 )
 _EXPIRED = f"{_INVOCATION} where expires_at <= ? order by expires_at, seq limit ?"
-_EXPIRED_JOURNALS = """
-    select seq from invocation where journal_kept = 1 and journal_expires_at <= ?
-    order by journal_expires_at, seq limit ?"""
+_EXPIRED_JOURNALS = f"""{_INVOCATION}
+    where journal_kept = 1 and journal_expires_at <= ? order by journal_expires_at, seq limit ?"""
 _JOURNAL = (
     "select idx, kind, name, branch, completion, payload, detail from journal where seq = ? order by idx"
 )
@@ -124,10 +123,10 @@ class SqliteReads:
         """The earliest `limit` timers; those of an invocation that is gone are not shown."""
         return self._read(_timer, _TIMERS, limit)
 
-    def expired(self, now: int, limit: int) -> tuple[list[Row], list[int]]:
-        """(records past their retention, seqs of kept journals past theirs), the longest overdue first."""
+    def expired(self, now: int, limit: int) -> tuple[list[Row], list[Row]]:
+        """(records past their retention, those whose kept journal is), the longest overdue first."""
         records = self._read(read_invocation, _EXPIRED, now, limit)
-        return records, self._read(_only, _EXPIRED_JOURNALS, now, limit)
+        return records, self._read(read_invocation, _EXPIRED_JOURNALS, now, limit)
 
     def count(self) -> dict[str, int]:
         """Stored invocations by status value; a status nobody is in is left out."""

@@ -298,9 +298,9 @@ def test_what_is_past_its_retention_comes_longest_overdue_first(home: Home) -> N
     commit(home.store, ends)
     home.reopen()
     records, journals = home.store.expired(T0 + 20, 9)
-    assert ([row.seq for row in records], journals) == ([2, 1], [1])
+    assert ([row.seq for row in records], [row.seq for row in journals]) == ([2, 1], [1])
     records, journals = home.store.expired(T0 + 99, 1)
-    assert ([row.seq for row in records], journals) == ([2], [1])
+    assert ([row.seq for row in records], [row.seq for row in journals]) == ([2], [1])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from collections.abc import Awaitable
 from agentdur.core import commands as c
 from agentdur.core import journal as j
 from agentdur.core.catalog import Catalog, HandlerOptions
+from agentdur.core.errors import JournalTooLong
 from agentdur.core.ids import InvocationId
 from agentdur.core.machine.propose import places
 from agentdur.core.replay import Recorded
@@ -71,6 +72,7 @@ class InProcess:
         self.machine, self.limits, self.loop = machine, limits, machine.loop
         self.served = {name: _Served(handler, machine.catalog) for name, handler in handlers.items()}
         self.live_max = live_attempts
+        self.journal_max = 100_000
         self.live: dict[Attempt, Slot] = {}
         self.idle: dict[Attempt, None] = {}  # longest waiting first
         self.ready: deque[tuple[Slot, int]] = deque()
@@ -159,10 +161,20 @@ class InProcess:
                 target = machine.catalog.target(entry.service, entry.handler, entry.key, entry.scope)
                 callees += (machine.names.callee(entry, target),)
         state = attempt.slot.state
+        if state.length + len(entries) > self.journal_max:
+            self._too_long(attempt)
+            return
         attempt.last = machine.now
         machine.dispatch(c.Propose(attempt.id, attempt.number, entries, callees, end))
         if results and not end:
             attempt.placed(entries, places(state.length, entries))
+
+    def _too_long(self, attempt: Attempt) -> None:
+        error = JournalTooLong(
+            f"{attempt.id} has {attempt.slot.state.length}, the limit is {self.journal_max}"
+        )
+        failed = attempt.failure_for(error)
+        self.loop.call_soon(attempt.fail, Failed(error=failed.error, pause=True))
 
     def durable(self, attempt: Attempt) -> Awaitable[None] | None:
         """Until everything the attempt knows of is committed."""
