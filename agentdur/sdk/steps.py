@@ -107,10 +107,15 @@ class RunFuture(DurableFuture[T]):
             finally:
                 self.running = False
                 if self.waiters and not attempt.closed:
-                    self.start()  # should its task have been cancelled: others wait for the result
+                    attempt.loop.call_soon(self._go_on)  # those who wait may be being cancelled as well
         elif self.outcome is None or attempt.cancels:
             yield from attempt.wait(self)
         return self.result()
+
+    def _go_on(self) -> None:
+        """The task that ran the action was cancelled while others wait for the result: it starts again."""
+        if not self._attempt.closed and any(not waiter.done() for waiter in self.waiters or ()):
+            self.start()
 
     def start(self) -> None:
         """Run the action in a task of its own, because several futures are awaited together."""
