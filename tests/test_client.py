@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +13,8 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
+from agentdur import App, Context, ObjectContext, Service, VirtualObject, Workflow, WorkflowContext
 from agentdur.client import Client, create_client
-from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.errors import (
     BadDefinition,
     BadRequest,
@@ -23,15 +25,11 @@ from agentdur.core.errors import (
     UnknownInvocation,
     UnknownService,
 )
-from agentdur.core.ids import InvocationId, awakeable_id
-from agentdur.core.journal import Failure, Success
-from agentdur.core.ports import Request
+from agentdur.core.ids import FIRST_AWAKEABLE_INDEX, InvocationId, awakeable_id
 from agentdur.ingress.app import create_ingress
-from agentdur.sdk.client import BaseClient, EngineClient, Output
+from agentdur.sdk.client import BaseClient, ClientSendHandle, EngineClient, Output
 from agentdur.sdk.exceptions import HttpError, TerminalError
-from agentdur.sdk.service import Handler, Service, VirtualObject, Workflow
-from tests.http.memory_engine import MemoryEngine, Refused, as_engine
-from tests.http.serving import just, served
+from tests.http.serving import served
 
 research = Service("Research")
 cart = VirtualObject("Cart")
@@ -47,86 +45,80 @@ class Report(BaseModel):
 
 
 @research.handler()
-async def run(ctx: Request, question: Question) -> Report:
+async def run(ctx: Context, question: Question) -> Report:
     return Report(title=question.text.upper())
 
 
 @research.handler()
-async def tick(ctx: Request) -> None:
+async def tick(ctx: Context) -> None:
     return None
 
 
 @research.handler()
-async def fail(ctx: Request, code: int) -> None:
-    raise Refused(Failure(code, "no luck", metadata=(("why", "test"),)))
+async def fail(ctx: Context, code: int) -> None:
+    raise TerminalError("no luck", code, {"why": "test"})
 
 
 @research.handler()
-async def shrink(ctx: Request, image: bytes) -> bytes:
+async def shrink(ctx: Context, image: bytes) -> bytes:
     return image[:1]
 
 
 @research.handler()
-async def nap(ctx: Request, ms: int) -> int:
-    await asyncio.sleep(ms / 1000)
+async def nap(ctx: Context, ms: int) -> int:
+    await ctx.sleep(timedelta(milliseconds=ms))
     return ms
 
 
 @research.handler()
-async def headers(ctx: Request) -> dict[str, str]:
-    return dict(ctx.headers)
+async def ask(ctx: Context) -> Any:
+    _, answer = ctx.awakeable()
+    return await answer
+
+
+@research.handler()
+async def headers(ctx: Context) -> dict[str, str]:
+    return dict(ctx.request().headers)
 
 
 @research.handler(ingress_private=True)
-async def inner(ctx: Request) -> str:
+async def inner(ctx: Context) -> str:
     return "inside"
 
 
 @cart.handler()
-async def add(ctx: Request, item: str) -> list[str]:
-    assert ctx.target.key is not None
-    return [ctx.target.key, item]
+async def add(ctx: ObjectContext, item: str) -> list[str]:
+    """All that was added under this key, after the key."""
+    items = [*(await ctx.get("items") or []), item]
+    ctx.set("items", items)
+    return [ctx.key(), *items]
 
 
 @signup.main()
-async def enroll(ctx: Request, email: str) -> str:
+async def enroll(ctx: WorkflowContext, email: str) -> str:
     return f"welcome {email}"
 
 
-def runs(handler: Handler) -> Callable[[Request], Any]:
-    """The user's function over bytes; the request stands in for the context."""
-
-    async def answer(request: Request) -> bytes:
-        if not handler.takes_input:
-            return handler.output_serde.serialize(await handler.fn(request))
-        arg = handler.input_serde.deserialize(request.value)
-        return handler.output_serde.serialize(await handler.fn(request, arg))
-
-    return answer
+def app() -> App:
+    return App([research, cart, signup], store="memory://")
 
 
-def world() -> MemoryEngine:
-    services = [research, cart, signup]
-    handlers = {
-        (service.name, handler.name): runs(handler)
-        for service in services
-        for handler in service.handlers.values()
-    }
-    catalog = Catalog({service.name: service.meta(HandlerOptions()) for service in services})
-    return MemoryEngine(catalog, handlers)
+@asynccontextmanager
+async def ingress() -> AsyncIterator[Any]:
+    async with app().running() as engine:
+        yield create_ingress(engine)
 
 
 @pytest.fixture(scope="module")
-def remote() -> Iterator[tuple[MemoryEngine, int]]:
-    engine = world()
-    with served(lambda: just(create_ingress(as_engine(engine)))) as port:
-        yield engine, port
+def port() -> Iterator[int]:
+    with served(ingress) as found:
+        yield found
 
 
 @pytest.fixture
-def engine(request: pytest.FixtureRequest) -> MemoryEngine:
-    """The engine behind `client`."""
-    return request.getfixturevalue("remote")[0] if request.getfixturevalue("kind") == "http" else world()
+async def inside() -> AsyncIterator[EngineClient]:
+    async with app().running() as engine:
+        yield EngineClient(engine)
 
 
 @pytest.fixture(params=["in process", "http"])
@@ -135,13 +127,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def client(
-    kind: str, engine: MemoryEngine, request: pytest.FixtureRequest
-) -> AsyncIterator[BaseClient]:
+async def client(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[BaseClient]:
     if kind == "in process":
-        yield EngineClient(as_engine(engine))
+        async with app().running() as engine:
+            yield EngineClient(engine)
         return
-    async with create_client(f"http://127.0.0.1:{request.getfixturevalue('remote')[1]}") as over_http:
+    async with create_client(f"http://127.0.0.1:{request.getfixturevalue('port')}") as over_http:
         yield over_http
 
 
@@ -157,6 +148,7 @@ async def test_a_call_takes_and_returns_what_the_handler_does(client: BaseClient
 @pytest.mark.parametrize("key", ["ada", "", "a/b c?d#e%20é+", "..", ".", "%2F", "send", "日本"])
 async def test_any_text_is_a_key(client: BaseClient, key: str):
     assert await client.object_call(add, key, "tea") == [key, "tea"]
+    assert await client.object_call(add, key, "jam") == [key, "tea", "jam"]
 
 
 async def test_a_terminal_failure_reaches_the_caller_with_code_and_metadata(client: BaseClient):
@@ -179,17 +171,15 @@ async def test_headers_reach_the_handler(client: BaseClient):
     assert seen["x-trace"] == "abc"
 
 
-async def test_two_calls_with_one_idempotency_key_are_one_invocation(
-    client: BaseClient, engine: MemoryEngine
-):
-    before = len(engine.requests)
+async def test_two_calls_with_one_idempotency_key_are_one_invocation(client: BaseClient):
     for _ in range(2):
-        await client.service_call(run, Question(text="once"), idempotency_key="only once")
-    assert len(engine.requests) == before + 1
+        added = await client.object_call(add, "basket", "tea", idempotency_key="only once")
+        assert added == ["basket", "tea"]
+    assert await client.object_call(add, "basket", "jam") == ["basket", "tea", "jam"]
 
 
 async def test_names_and_bytes_do_as_well(client: BaseClient):
-    assert await client.generic_call("Cart", "add", b'"tea"', key="a/b") == b'["a/b","tea"]'
+    assert await client.generic_call("Cart", "add", b'"tea"', key="x/y") == b'["x/y","tea"]'
 
 
 # Sends
@@ -203,10 +193,13 @@ async def test_a_send_is_answered_when_it_is_durable_and_can_be_attached_to(clie
     assert await client.output(sent.invocation_id, nap) == Output(50)
 
 
-async def test_a_send_may_wait(client: BaseClient, engine: MemoryEngine):
-    sent = await client.object_send(add, "ada", "tea", send_delay=timedelta(hours=1, milliseconds=2))
-    assert engine.records[InvocationId(sent.invocation_id)].request.delay_ms == 3_600_002
-    assert await client.output(sent.invocation_id) is None
+async def test_a_send_may_wait(client: BaseClient):
+    begun = time.monotonic()
+    sent = await client.service_send(nap, 0, send_delay=timedelta(milliseconds=200))
+    later = await client.object_send(add, "later", "tea", send_delay=timedelta(hours=1, milliseconds=2))
+    assert await client.attach(sent.invocation_id, nap) == 0
+    assert time.monotonic() - begun >= 0.2
+    assert await client.output(later.invocation_id) is None
 
 
 async def test_a_send_that_was_made_before_says_so(client: BaseClient):
@@ -246,26 +239,26 @@ async def test_only_a_workflow_is_asked_for_by_its_key(client: BaseClient):
 # Awakeables
 
 
-async def test_awakeables_are_resolved_and_rejected(client: BaseClient, engine: MemoryEngine):
-    sent = await client.service_send(tick)
-    invocation = InvocationId(sent.invocation_id)
-    await client.resolve_awakeable(awakeable_id(invocation, 17), {"ok": True})
-    await client.resolve_awakeable(awakeable_id(invocation, 18))
-    await client.reject_awakeable(awakeable_id(invocation, 19), "nö")
-    assert [one for one in engine.signals if one[0] == invocation] == [
-        (invocation, 17, Success(b'{"ok":true}')),
-        (invocation, 18, Success(b"")),
-        (invocation, 19, Failure(500, "nö")),
-    ]
+async def test_awakeables_are_resolved_and_rejected(client: BaseClient):
+    first, second, third = [await client.service_send(ask) for _ in range(3)]
+    await client.resolve_awakeable(awakeable_of(first), {"ok": True})
+    await client.resolve_awakeable(awakeable_of(second))
+    await client.reject_awakeable(awakeable_of(third), "nö")
+    assert await client.attach(first.invocation_id) == {"ok": True}
+    assert await client.attach(second.invocation_id) is None
+    with pytest.raises(TerminalError, match="nö"):
+        await client.attach(third.invocation_id)
+
+
+def awakeable_of(sent: ClientSendHandle) -> str:
+    """The id of its first awakeable; a handler would tell it to the outside."""
+    return awakeable_id(InvocationId(sent.invocation_id), FIRST_AWAKEABLE_INDEX)
 
 
 # Refused
 
 
-async def test_what_the_caller_did_wrong_is_refused_before_anything_is_sent(
-    client: BaseClient, engine: MemoryEngine
-):
-    before = len(engine.requests)
+async def test_what_the_caller_did_wrong_is_refused_before_anything_is_sent(client: BaseClient):
     with pytest.raises(BadRequest, match="takes no argument"):
         await client.service_call(tick, 3)  # type: ignore[call-overload]  # the point
     with pytest.raises(BadRequest, match="send_delay cannot be negative"):
@@ -273,16 +266,15 @@ async def test_what_the_caller_did_wrong_is_refused_before_anything_is_sent(
     with pytest.raises(NotSerializable):
         await client.service_call(run, object())  # type: ignore[arg-type]  # the point
     with pytest.raises(BadDefinition, match="no handler"):
-        await client.service_call(world)  # type: ignore[call-overload]  # the point
-    assert len(engine.requests) == before
+        await client.service_call(app)  # type: ignore[call-overload]  # the point
 
 
 async def test_the_services_are_listed(client: BaseClient):
     assert await client.health() == ["Cart", "Research", "Signup"]
 
 
-async def test_in_the_process_wrong_names_and_keys_are_errors_of_the_caller():
-    client = EngineClient(as_engine(world()))
+async def test_in_the_process_wrong_names_and_keys_are_errors_of_the_caller(inside: EngineClient):
+    client = inside
     with pytest.raises(UnknownService):
         await client.generic_call("Nobody", "run", b"")
     with pytest.raises(UnknownHandler):
@@ -301,12 +293,12 @@ async def test_in_the_process_wrong_names_and_keys_are_errors_of_the_caller():
         await client.attach("inv_1cixoeqOzcLa6IRaXfbBYPAiNxd2EKgA9a")
 
 
-async def test_in_the_process_private_handlers_can_be_called():
-    assert await EngineClient(as_engine(world())).service_call(inner) == "inside"
+async def test_in_the_process_private_handlers_can_be_called(inside: EngineClient):
+    assert await inside.service_call(inner) == "inside"
 
 
-async def test_over_http_what_the_server_refuses_is_an_http_error(remote: tuple[MemoryEngine, int]):
-    async with Client(f"http://127.0.0.1:{remote[1]}/") as client:
+async def test_over_http_what_the_server_refuses_is_an_http_error(port: int):
+    async with Client(f"http://127.0.0.1:{port}/") as client:
         refused = [
             (404, client.generic_call("Nobody", "run", b"")),
             (404, client.generic_call("Cart", "remove", b"", key="k")),
@@ -324,8 +316,8 @@ async def test_over_http_what_the_server_refuses_is_an_http_error(remote: tuple[
             assert caught.value.message in (caught.value.body or "")
 
 
-async def test_an_idempotency_key_is_ascii_over_http(remote: tuple[MemoryEngine, int]):
-    async with Client(f"http://127.0.0.1:{remote[1]}") as client:
+async def test_an_idempotency_key_is_ascii_over_http(port: int):
+    async with Client(f"http://127.0.0.1:{port}") as client:
         with pytest.raises(BadRequest, match="printable ASCII"):
             await client.service_call(tick, idempotency_key="é")
 
@@ -336,9 +328,9 @@ async def test_a_server_that_is_not_there_is_what_httpx_says():
             await client.health()
 
 
-async def test_a_client_that_was_brought_stays_open(remote: tuple[MemoryEngine, int]):
+async def test_a_client_that_was_brought_stays_open(port: int):
     async with httpx.AsyncClient() as http:
-        async with Client(f"http://127.0.0.1:{remote[1]}", {"x-all": "1"}, http=http) as client:
+        async with Client(f"http://127.0.0.1:{port}", {"x-all": "1"}, http=http) as client:
             assert (await client.service_call(headers))["x-all"] == "1"
         assert not http.is_closed
 
