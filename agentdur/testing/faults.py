@@ -116,6 +116,7 @@ class SimCommitter:
         self._commit: Callable[[Any], None]
         self._done: Callable[[StoreError | None], None]
         self._busy = self._stopped = False
+        self._running: tuple[asyncio.TimerHandle, Any] | None = None
 
     def start(self, commit: Callable[[Any], None], done: Callable[[StoreError | None], None]) -> None:
         """Before the first `submit`."""
@@ -127,10 +128,12 @@ class SimCommitter:
         assert not self._stopped, "a commit after the end"
         self._busy = True
         process = self._process
-        process.loop.call_later(process.plan.commit_seconds * process.rng.random(), self._write, prepared)
+        delay = process.plan.commit_seconds * process.rng.random()
+        self._running = (process.loop.call_later(delay, self._write, prepared), prepared)
 
     def _write(self, prepared: Any) -> None:
         process, plan = self._process, self._process.plan
+        self._running = None
         chance = 1.0 if process.calm else process.rng.random()
         if chance < plan.crash_before_commit:
             return process.crash("before a commit")
@@ -155,8 +158,12 @@ class SimCommitter:
             process.crash("when told of a commit")
 
     def stop(self) -> None:
-        """No more commits."""
+        """No more commits; the one that runs ends first."""
         self._stopped = True
+        if self._running is not None:
+            timer, prepared = self._running
+            timer.cancel()
+            self._write(prepared)
 
 
 class SimStore:

@@ -82,6 +82,8 @@ class Checks:
             self.results.pop(invocation, None)
             self.issued -= {known for known in self.issued if known[0] == invocation}
             self.done -= {known for known in self.done if known[0] == invocation}
+            for step in [known for known in self.executions if known[0] == invocation]:
+                del self.executions[step]  # the id may come back
 
     def _row(self, invocation: InvocationId | None, head: Any) -> None:
         if invocation is None:

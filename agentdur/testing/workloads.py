@@ -464,7 +464,8 @@ def fits(op: list[Any], result: Any) -> bool:
         case ["step", _, value]:
             return bool(result == value)
         case ["gather" | "group", *branches]:
-            return len(branches) == len(result) and all(map(fits_ops, branches, result))
+            parts = result if isinstance(result, list) else []
+            return len(branches) == len(parts) and all(map(fits_ops, branches, parts))
         case ["race", one, other]:
             return fits_ops(one, result) or fits_ops(other, result)
         case ["call" | "attach", program, *_] | ["idem", _, program]:
