@@ -201,8 +201,11 @@ class Machine:
         self.writer.writes.journal.append((slot.seq, effect.index, entry, self.stamp))
         if slot.entries is not None:
             slot.entries.append((effect.index, entry))
-        if type(entry) is j.Completion and type(entry.outcome) is j.CalleeId:
-            slot.callees = [*(slot.callees or ()), entry.outcome.invocation_id]
+        if type(entry) is j.Completion:
+            if type(entry.outcome) is j.CalleeId:
+                slot.callees = [*(slot.callees or ()), entry.outcome.invocation_id]
+            elif slot.sleeps is not None and entry.of == "Sleep":
+                slot.sleeps.pop(entry.id, None)
 
     def _send(self, _: Slot, effect: e.Send) -> None:
         self.queue.append(effect.message)
@@ -234,6 +237,12 @@ class Machine:
         self.driver.refuse(slot, effect.error)
 
     def _finished(self, slot: Slot, effect: e.Finished) -> None:
+        if slot.sleeps:  # timeouts that were not needed
+            for completion, at in slot.sleeps.items():
+                timer = Timer(at, slot.seq, completion, effect.id)
+                self.timers.drop(timer)
+                self.drop_timer(timer)
+            slot.sleeps = None
         waiting = self.waiting.pop(effect.id, None)
         if waiting is not None:
             target = None if slot.state is None else slot.state.spec.target
@@ -243,6 +252,10 @@ class Machine:
         timer = Timer(effect.at, slot.seq, effect.completion, effect.id)
         self.writer.writes.timers.add(timer)
         self.timers.add(timer)
+        if effect.completion:
+            if slot.sleeps is None:
+                slot.sleeps = {}
+            slot.sleeps[effect.completion] = effect.at
 
     def _clear_timer(self, slot: Slot, effect: e.ClearTimer) -> None:
         self.drop_timer(Timer(effect.at, slot.seq, effect.completion, effect.id))

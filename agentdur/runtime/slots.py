@@ -24,7 +24,7 @@ class Slot:
     """An invocation in memory. `touched`: the commit that holds its last change."""
 
     __slots__ = (
-        "attempt", "callees", "entries", "id", "new", "saved", "seq", "state", "step_failures", "touched",
+        "attempt", "callees", "entries", "id", "new", "saved", "seq", "sleeps", "state", "step_failures", "touched",
         "waiting",
     )  # fmt: skip
 
@@ -34,6 +34,7 @@ class Slot:
         self.attempt: Any = None
         self.entries: list[tuple[int, j.Entry]] | None = [] if new else None
         self.callees: list[InvocationId] | None = None
+        self.sleeps: dict[int, int] | None = None  # by completion: when the timer is due
         self.step_failures: dict[int, Any] | None = None
         self.touched = 0
 
@@ -98,6 +99,7 @@ class Slots:
         slot = Slot(row.spec.id, row.seq, rebuilt(row, entries), False)
         if row.head.status is not Status.COMPLETED:
             slot.entries = entries
+            slot.sleeps = sleeps_of(entries)
         self.invocations[row.spec.id] = slot
         return slot
 
@@ -171,6 +173,17 @@ def saved(slot: Slot, state: Invocation) -> Saved:
         if state.journal_kept and spec.journal_retention_ms < spec.completion_retention_ms:
             journal_expires = head.completed_at + spec.journal_retention_ms
     return Saved(slot.seq, spec, head, slot.new, state.journal_kept, expires, journal_expires)
+
+
+def sleeps_of(entries: list[tuple[int, j.Entry]]) -> dict[int, int] | None:
+    """The sleeps that have not ended, by completion; None when there are none."""
+    sleeps: dict[int, int] = {}
+    for _, entry in entries:
+        if isinstance(entry, j.Sleep):
+            sleeps[entry.completion] = entry.wake_at
+        elif sleeps and isinstance(entry, j.Completion):
+            sleeps.pop(entry.id, None)
+    return sleeps or None
 
 
 def rebuilt(row: Row, entries: list[tuple[int, j.Entry]]) -> Invocation:

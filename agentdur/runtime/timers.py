@@ -74,6 +74,10 @@ class Timers:
         if self._heap[0] is timer:
             self._arm()
 
+    def drop(self, timer: Timer) -> None:
+        """It is not wanted any more; its place in the heap is passed over."""
+        self._known.discard(timer)
+
     def _arm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
@@ -91,6 +95,8 @@ class Timers:
         fired = 0
         while self._heap and self._heap[0].at <= now and fired < PER_TURN_MAX:
             timer = heapq.heappop(self._heap)
+            if timer not in self._known:
+                continue
             self._known.discard(timer)
             fired += 1
             self._owner.drop_timer(timer)
