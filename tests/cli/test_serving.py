@@ -143,8 +143,8 @@ def test_dev_serves_what_is_in_the_file_now(tmp_path: Path):
             time.sleep(0.1)
             try:
                 said = greet(ports)
-            except httpx.TransportError:
-                continue  # between the old process and the new one
+            except httpx.HTTPError:
+                continue  # the old process drains, the new one is not up yet
         assert said == "good morning Ada"
         assert ended(supervisor) == 0
 
