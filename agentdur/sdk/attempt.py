@@ -11,16 +11,12 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Generator
 from contextlib import AsyncExitStack
 from typing import Any, NoReturn, Protocol
 
-import msgspec
-
 from agentdur.core import journal as j
 from agentdur.core.errors import (
-    AgentdurError,
     BadRequest,
     JournalMismatch,
     NestedOperation,
@@ -34,12 +30,12 @@ from agentdur.sdk.branch import ROOT, Branch, current_branch, enter
 from agentdur.sdk.cancel import (
     CANCEL_BRANCH,
     Decision,
-    decide,
     decide_soon,
     raise_if_cancelled,
     read_decisions,
 )
-from agentdur.sdk.exceptions import RetryableError, TerminalError, terminal_in
+from agentdur.sdk.exceptions import TerminalError, terminal_in
+from agentdur.sdk.failure import Failed, failure_for, failure_of
 from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
 from agentdur.sdk.service_handler import Handler
 from agentdur.sdk.where import user_line
@@ -82,15 +78,6 @@ class Driver(Protocol):
         """The handler's task is gone, whatever the reason."""
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an attempt failed. `delay_ms` replaces the next back-off; `pause` skips retrying."""
-
-    error: j.Failure
-    delay_ms: int | None = None
-    pause: bool = False
-    entry: int | None = None
-
-
 class Attempt:
     """Owns the handler's task, its branches and the futures they wait for. Lives on one event loop."""
 
@@ -109,6 +96,7 @@ class Attempt:
     """When it last said or heard something: ms since the epoch, kept by the driver."""
     multi = False
     next_label: str | None = None
+    only_results = False
     outlived = False
     seed_value: int | None = None
     signals: dict[int | str, list[SignalFuture[Any]]] | None = None
@@ -164,9 +152,9 @@ class Attempt:
             if not self.closed:  # the handler cancelled itself, or a task it awaited was cancelled
                 self.fail(Failed(error=j.Failure(500, "the handler's task was cancelled from inside")))
         except Exception as error:
-            self.fail(self.failure_for(error))
+            self.fail(failure_for(error))
         except BaseException as error:
-            self.fail(self.failure_for(error))
+            self.fail(failure_for(error))
             raise
         finally:
             self._end()
@@ -223,6 +211,18 @@ class Attempt:
         if self.executing == 0:
             self._give_up()
 
+    def rejected(self, failed: Failed) -> None:
+        """What was proposed is not stored: nothing that comes after it may happen. What running steps bring is
+        kept."""
+        self.buffer.clear()
+        if self.failing is None:
+            self.failing, self.only_results = failed, True
+            self.loop.call_soon(self._give_up_idle)
+
+    def _give_up_idle(self) -> None:
+        if self.executing == 0:
+            self._give_up()
+
     def _give_up(self) -> None:
         assert self.failing is not None
         if self.closed:
@@ -236,20 +236,6 @@ class Attempt:
         self.executing -= 1
         if self.failing is not None and self.executing == 0:
             self._give_up()
-
-    def failure_for(self, error: BaseException) -> Failed:
-        """An exception of the handler as a failed attempt."""
-        message = str(error) or type(error).__name__
-        trace = "".join(traceback.format_exception(error))
-        metadata = (("agentdur_code", error.code),) if isinstance(error, AgentdurError) else ()
-        if isinstance(error, RetryableError):
-            delay = error.retry_after
-            delay_ms = None if delay is None else int(delay.total_seconds() * 1000)
-            failure = j.Failure(error.status_code, message, metadata, trace)
-            return Failed(error=failure, delay_ms=delay_ms)
-        code = 570 if isinstance(error, JournalMismatch) else 500
-        failure = j.Failure(code, message, metadata, trace)
-        return Failed(error=failure, pause=isinstance(error, JournalMismatch))
 
     # -- branches
 
@@ -325,6 +311,8 @@ class Attempt:
         """Propose what is buffered."""
         if self.buffer and not self.closed:
             entries, self.buffer = tuple(self.buffer), []
+            if self.only_results:
+                entries = tuple(entry for entry in entries if isinstance(entry, j.RunResult))
             self.driver.propose(self, entries, False)
 
     def mismatch(self, mismatch: Mismatch) -> NoReturn:
@@ -333,7 +321,7 @@ class Attempt:
         error = JournalMismatch(
             f"{mismatch}, at {user_line()}. Entry expected: {mismatch.recorded}; made: {mismatch.made}"
         )
-        self.fail(self.failure_for(error))
+        self.fail(failure_for(error))
         raise error
 
     def future(self, branch: Branch, made: j.AnyCommand, future: DurableFuture[Any]) -> DurableFuture[Any]:
@@ -378,7 +366,7 @@ class Attempt:
                 self.recorded.store_completion(index, notification)
         elif notification.signal == j.CANCEL_SIGNAL:
             self.cancels = (*self.cancels, index)
-            decide(self)
+            decide_soon(self)
         else:
             queue = self.signals.get(notification.signal) if self.signals else None
             if queue:
@@ -484,12 +472,6 @@ def _output_of(handler: Handler, value: Any) -> bytes:
         return handler.output_serde.serialize(value)
     except NotSerializable as error:
         raise TerminalError(str(error), 500, {"agentdur_code": error.code}) from error
-
-
-def failure_of(error: TerminalError) -> j.Failure:
-    """A terminal error as it is journaled; codes beyond the wire's range become 500."""
-    code = error.status_code if 0 <= error.status_code <= 65535 else 500
-    return j.Failure(code, error.message, tuple(sorted((error.metadata or {}).items())))
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. A cancel signal reaches the branches that wait, or run a step, when it is noticed. Which ones is a
-   decision, journaled in the branch `~cancel`, so that every replay interrupts the same ones at the same place.
+   decision, journaled in the branch `~cancel`: every replay interrupts the same ones at the same place.
 2. A decision takes effect at the journal index of its result: what was stored before it is still seen.
 3. Calls made so far are cancelled with it, sends are not (semantics §9.5).
 """

@@ -324,7 +324,7 @@ class Context(Calls):
         return await combine.race(*entrants)
 
     def saga(self) -> Saga:
-        """`async with ctx.saga() as saga:` collects compensations and runs them if the block fails for good."""
+        """`async with ctx.saga() as saga:` collects compensations; they run if the block fails for good."""
         return Saga(self)
 
     def scope(self, scope: str) -> ScopedContext:
@@ -354,7 +354,7 @@ class _Keyed(Context):
         if recorded and isinstance(recorded[-1][1], j.GetLazyState):
             made = j.GetLazyState(key=name, completion=0, name=entry_name or "", branch=branch.name)
             return attempt.future(branch, made, future)
-        value = None if recorded else attempt.driver.values(attempt).get(name)
+        value = None if recorded else _values(attempt).get(name)
         eager = j.GetEagerState(key=name, value=value, name=entry_name or "", branch=branch.name)
         there = attempt.command(branch, eager)
         if isinstance(there, j.GetEagerState):
@@ -367,7 +367,7 @@ class _Keyed(Context):
         """The names of all state values."""
         attempt = self._attempt
         branch = attempt.here()
-        names = () if branch.recorded else tuple(sorted(attempt.driver.values(attempt)))
+        names = () if branch.recorded else tuple(sorted(_values(attempt)))
         made = j.GetEagerStateKeys(keys=names, name=entry_name or "", branch=branch.name)
         if branch.recorded and isinstance(branch.recorded[-1][1], j.GetEagerStateKeys):
             made = branch.recorded[-1][1]
@@ -436,6 +436,12 @@ class WorkflowSharedContext(_Promises):
     """The context of a workflow's shared handlers."""
 
     __slots__ = ()
+
+
+def _values(attempt: Attempt) -> dict[str, bytes]:
+    """The state of the key, with what the handler has just written."""
+    attempt.flush()
+    return attempt.driver.values(attempt)
 
 
 def pick(serde: Serde[Any] | None, hint: Any) -> Serde[Any]:

@@ -21,8 +21,8 @@ class TerminalError(Exception):
 
 
 def terminal_in(error: BaseException | None) -> TerminalError | None:
-    """The error itself when it is terminal; of a group (from a TaskGroup) the first one, when all are terminal:
-    with another error among them it is worth a retry."""
+    """The error itself when it is terminal; of a group (from a TaskGroup) the first, when all are terminal.
+    With another error among them it is worth a retry."""
     if isinstance(error, TerminalError):
         return error
     if not isinstance(error, ExceptionGroup):

@@ -23,10 +23,11 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from agentdur.core import journal as j
 from agentdur.core.errors import EntryTooLarge, NotSerializable
-from agentdur.sdk.attempt import Attempt, AttemptClosed, Failed, failure_of
+from agentdur.sdk.attempt import Attempt, AttemptClosed
 from agentdur.sdk.branch import Branch
 from agentdur.sdk.cancel import cancel_point, interrupted, raise_if_cancelled
 from agentdur.sdk.exceptions import RetryableError, TerminalError
+from agentdur.sdk.failure import Failed, failure_of
 from agentdur.sdk.future import NEVER, DurableFuture
 from agentdur.sdk.serde import DefaultSerde, Serde
 

@@ -24,7 +24,7 @@ from agentdur.core.state import Status
 from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.slots import Slot
-from agentdur.sdk.attempt import Attempt, Failed
+from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.context import (
     Context,
     Limits,
@@ -33,6 +33,7 @@ from agentdur.sdk.context import (
     WorkflowContext,
     WorkflowSharedContext,
 )
+from agentdur.sdk.failure import Failed, failure_for
 from agentdur.sdk.service import Handler
 
 _CONTEXTS: dict[tuple[ServiceKind, HandlerKind], type[Context]] = {
@@ -173,8 +174,7 @@ class InProcess:
         error = JournalTooLong(
             f"{attempt.id} has {attempt.slot.state.length}, the limit is {self.journal_max}"
         )
-        failed = attempt.failure_for(error)
-        self.loop.call_soon(attempt.fail, Failed(error=failed.error, pause=True))
+        self._rejected(attempt, Failed(error=failure_for(error).error, pause=True))
 
     def durable(self, attempt: Attempt) -> Awaitable[None] | None:
         """Until everything the attempt knows of is committed."""
@@ -220,10 +220,14 @@ class InProcess:
 
     def refuse(self, slot: Slot, error: j.Failure) -> None:
         """A command broke a rule: everything after it is discarded with the attempt."""
-        if slot.attempt is not None and not slot.attempt.closed:
-            attempt: Attempt = slot.attempt
-            attempt.buffer.clear()
-            self.machine.loop.call_soon(attempt.fail, Failed(error=error))
+        if slot.attempt is not None:
+            self._rejected(slot.attempt, Failed(error=error))
+
+    def _rejected(self, attempt: Attempt, failed: Failed) -> None:
+        if attempt.closed:  # it was its last word: it has nothing to say any more
+            self.failed(attempt, failed)
+        else:
+            attempt.rejected(failed)
 
     # -- time
 
