@@ -29,11 +29,9 @@ from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
 
 try:
-    import uvloop
-
-    new_event_loop = uvloop.new_event_loop
+    from uvloop import new_event_loop
 except ImportError:  # not on Windows
-    new_event_loop = asyncio.new_event_loop
+    from asyncio import new_event_loop
 
 log = logging.getLogger("agentdur")
 BACKLOG = 2048

@@ -157,7 +157,10 @@ class Machine:
             self.slots.dirty.add(slot)
         performers = self._performers
         for effect in transition.effects:
-            performers[type(effect)](slot, effect)
+            if isinstance(effect, e.Append):
+                self._append(slot, effect)
+            else:
+                performers[type(effect)](slot, effect)
 
     def buffering(self, attempt: Any) -> None:
         """An attempt has something to propose: it is asked for it before the next commit, at the latest."""

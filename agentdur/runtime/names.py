@@ -12,6 +12,7 @@ from agentdur.core.ids import (
     BUCKETS,
     InvocationId,
     PartitionPrefix,
+    bucket_partition_key,
     idempotent_uuid,
     partition_key,
     partition_key_of,
@@ -30,6 +31,7 @@ class Names:
     def __init__(self, world: World) -> None:
         self._world = world
         self._prefixes: dict[int, PartitionPrefix] = {}
+        self._spread: dict[tuple[str, int], PartitionPrefix] = {}
 
     def new(self, target: Target, idempotency_key: str | None = None) -> InvocationId:
         """The id of a submission: by workflow key, by idempotency key, else a fresh one."""
@@ -43,6 +45,12 @@ class Names:
             uuid = ulid(self._world.now(), self._world.bytes(10))
         bucket = uuid[15] | (uuid[14] & 1) << 8
         assert bucket < BUCKETS
+        if target.key is None and idempotency_key is None and scope is None:
+            spread = (target.service, bucket)
+            found = self._spread.get(spread)
+            if found is None:
+                found = self._spread[spread] = PartitionPrefix(bucket_partition_key(*spread))
+            return found.id(uuid)
         pk = partition_key(
             target.service, target.key, bucket=bucket, scope=scope, idempotency_key=idempotency_key
         )

@@ -34,6 +34,7 @@ from agentdur.runtime.retention import Sweeper
 from agentdur.runtime.world import RealWorld, World
 from agentdur.runtime.writer import Committer, ThreadCommitter
 from agentdur.sdk.branch import install
+from agentdur.sdk.client import EngineClient
 from agentdur.sdk.context import Limits
 from agentdur.sdk.service import Handler
 
@@ -74,6 +75,7 @@ class Engine:
         self.knobs = knobs or Knobs()
         self.store = store
         self._handlers, self._catalog = handlers, catalog
+        self._retention: dict[tuple[str, str, bool], tuple[int, int]] = {}
         self._world, self._committer = world or RealWorld(), committer
         self.machine: Machine
         self.driver: InProcess
@@ -116,29 +118,40 @@ class Engine:
         self._uninstall()
         self.store.close()
 
+    def client(self) -> EngineClient:
+        """Typed calls into this engine."""
+        return EngineClient(self)
+
     # -- submissions
 
     def _submit(self, request: Request) -> c.Submit:
         machine = self.machine
         machine.check_alive()
         target = request.target
-        meta = self._catalog.find(target.service, target.handler)
-        if meta is None:
-            raise UnknownHandler(f"{target.service}/{target.handler}")
-        is_run = target.handler_kind is HandlerKind.WORKFLOW
-        if is_run and request.idempotency_key is not None:
-            raise IdempotencyNotAllowed(f"{target.service}/{target.handler}")
+        idempotent = request.idempotency_key is not None
+        kept = self._retention.get((target.service, target.handler, idempotent))
+        if kept is None:
+            kept = self._retention_of(target, idempotent)
         if len(request.value) > self.knobs.entry_size:
             raise ValueTooLarge(
                 f"the input has {len(request.value)} bytes, the limit is {self.knobs.entry_size}"
             )
-        completion_ms, journal_ms = retention(meta, request.idempotency_key is not None)
         return c.Submit(
             id=machine.names.new(target, request.idempotency_key), target=target, value=request.value,
             headers=request.headers, idempotency_key=request.idempotency_key,
             execute_at=None if request.delay_ms is None else self._world.now() + request.delay_ms,
-            completion_retention_ms=completion_ms, journal_retention_ms=journal_ms,
+            completion_retention_ms=kept[0], journal_retention_ms=kept[1],
         )  # fmt: skip
+
+    def _retention_of(self, target: Target, idempotent: bool) -> tuple[int, int]:
+        """(completion, journal) retention in ms; refuses what cannot be submitted."""
+        meta = self._catalog.find(target.service, target.handler)
+        if meta is None:
+            raise UnknownHandler(f"{target.service}/{target.handler}")
+        if meta.kind is HandlerKind.WORKFLOW and idempotent:
+            raise IdempotencyNotAllowed(f"{target.service}/{target.handler}")
+        kept = self._retention[(target.service, target.handler, idempotent)] = retention(meta, idempotent)
+        return kept
 
     def call(self, request: Request) -> tuple[InvocationId, Awaitable[Answer]]:
         """Submit and wait for the end."""
@@ -149,6 +162,8 @@ class Engine:
             if slot is not None and slot.state is not None:
                 machine.release(slot)
                 return message.id, self._meet(message, slot.state, slot.touched)
+        else:
+            machine.slots.fresh(message.id)
         future: asyncio.Future[Answer] = machine.loop.create_future()
         machine.waiting[message.id] = [future]
         machine.dispatch(message)

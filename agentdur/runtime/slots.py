@@ -149,8 +149,12 @@ class Slots:
 
     def evict(self, slots: list[Slot], keys: set[ObjectAddress], committed: int) -> None:
         """After a commit: forget what is not active."""
-        for slot in slots:
-            self.release(slot, committed)
+        invocations, running = self.invocations, Status.INVOKED
+        for slot in slots:  # `release`, written out: this is done for every invocation of every commit
+            if slot.touched <= committed and slot.attempt is None and invocations.get(slot.id) is slot:
+                state = slot.state
+                if state is None or state.head.status is not running:
+                    del invocations[slot.id]
         for address in keys:
             key = self.keys.get(address)
             if key is not None and key.touched <= committed and key.state is None:

@@ -212,7 +212,7 @@ class Attempt:
             self._give_up()
 
     def rejected(self, failed: Failed) -> None:
-        """What was proposed is not stored: nothing that comes after it may happen. What running steps bring is
+        """What was proposed is not stored: nothing that comes after it may happen. What steps bring is
         kept."""
         self.buffer.clear()
         if self.failing is None:

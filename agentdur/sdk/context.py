@@ -26,11 +26,11 @@ from agentdur.sdk.calls import Calls, ScopedContext
 from agentdur.sdk.future import DurableFuture, SignalFuture
 from agentdur.sdk.promise import DurablePromise
 from agentdur.sdk.saga import Saga
-from agentdur.sdk.serde import BytesSerde, DefaultSerde, Serde, serde_for
+from agentdur.sdk.serde import BytesSerde, JsonSerde, Serde, serde_for
 from agentdur.sdk.steps import RunFuture, RunOptions
 
 T = TypeVar("T")
-_JSON: Serde[Any] = DefaultSerde()
+_JSON: Serde[Any] = JsonSerde()
 _RAW: Serde[Any] = BytesSerde()
 
 

@@ -185,7 +185,13 @@ async def outcome_of(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -
     branch.in_step = branch.stop_step = True
     branch.acting = future
     try:
-        value = await call(future.action)
+        action = future.action
+        function = action.func if type(action) is partial else action
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_flags & _ASYNC:
+            value = await action()
+        else:
+            value = await call(action, function)
         if not attempt.cancels or not interrupted(attempt, branch):
             return j.Success(serialized(attempt, future, value))
     except TerminalError as error:
@@ -208,12 +214,9 @@ async def outcome_of(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -
     raise AssertionError("an interrupted branch is cancelled")
 
 
-async def call(action: Callable[[], Any]) -> Any:
-    """Async functions on the loop, plain ones in a thread; an awaitable that comes out is awaited."""
-    function = action.func if isinstance(action, partial) else action
-    code = getattr(function, "__code__", None)
-    if code is not None and code.co_flags & _ASYNC:
-        return await action()
+async def call(action: Callable[[], Any], function: Any) -> Any:
+    """Callables whose call is async on the loop, all others in a thread; an awaitable that comes out is
+    awaited."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return await action()
     loop = asyncio.get_running_loop()

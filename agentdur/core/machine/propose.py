@@ -75,17 +75,22 @@ def propose(inv: Invocation, message: c.Propose, now: int, catalog: Catalog) -> 
     if not current(inv, message.attempt):
         return Transition(inv)
     draft = _Draft(inv, catalog, message.callees)
+    effects, invocation = draft.effects, inv.spec.id
     refused = False
     for entry in message.entries:
-        if type(entry) is j.Run:  # steps are most of what handlers do
-            draft.append(entry)
+        if isinstance(entry, j.Run):  # steps are most of what handlers do: no detour for them
             draft.open |= 1 << entry.completion
+            effects.append(Append(invocation, draft.length, entry))
+            draft.length += 1
             continue
         try:
-            _apply(draft, entry)
+            if isinstance(entry, j.RunResult):
+                _run_result(draft, entry)
+            else:
+                _apply(draft, entry)
         except _Refused as rule:
             refused = True
-            draft.effects.append(Refuse(inv.spec.id, message.attempt, rule.failure))
+            effects.append(Refuse(invocation, message.attempt, rule.failure))
             break
     after = replace(
         inv, length=draft.length, open=draft.open, done=draft.done, failed=draft.failed, output=draft.output
