@@ -261,7 +261,9 @@ class Machine:
             slot.sleeps[effect.completion] = effect.at
 
     def _clear_timer(self, slot: Slot, effect: e.ClearTimer) -> None:
-        self.drop_timer(Timer(effect.at, slot.seq, effect.completion, effect.id))
+        timer = Timer(effect.at, slot.seq, effect.completion, effect.id)
+        self.timers.drop(timer)
+        self.drop_timer(timer)
 
     def drop_timer(self, timer: Timer) -> None:
         """Remove it from the store in the commit that is being collected."""
@@ -330,6 +332,7 @@ class Machine:
             self.slots.promises[address] = (None, number)
             writes.promises.pop(address, None)
         writes.promise_drops.add(effect.object)
+        self.slots.purged[effect.object] = number
 
     def _enqueue(self, _: Slot, effect: e.Enqueue) -> None:
         self.writer.writes.inbox[(effect.object, effect.place.position)] = effect.place.item

@@ -70,6 +70,7 @@ class Slots:
         self.invocations: dict[InvocationId, Slot] = {}
         self.keys: dict[ObjectAddress, KeySlot] = {}
         self.promises: dict[PromiseAddress, tuple[PromiseState | None, int]] = {}
+        self.purged: dict[ObjectAddress, int] = {}  # workflow keys whose promises go with that commit
         self.values: OrderedDict[ObjectAddress, Values] = OrderedDict()
         self.dirty: set[Slot] = set()
         self.dirty_keys: set[ObjectAddress] = set()
@@ -113,7 +114,11 @@ class Slots:
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """A promise."""
         known = self.promises.get(address)
-        return known[0] if known is not None else self.store.promise(address)
+        if known is not None:
+            return known[0]
+        if self.purged and ObjectAddress(address.service, address.key, address.scope) in self.purged:
+            return None  # the store does not know it yet
+        return self.store.promise(address)
 
     def state(self, address: ObjectAddress) -> Values:
         """The state values of a key."""
@@ -161,6 +166,8 @@ class Slots:
                 del self.keys[address]
         for promise in [a for a, (_, touched) in self.promises.items() if touched <= committed]:
             del self.promises[promise]
+        for workflow in [a for a, touched in self.purged.items() if touched <= committed]:
+            del self.purged[workflow]
         while len(self.values) > CACHED_KEYS_MAX:
             address, values = next(iter(self.values.items()))
             if values.touched > committed:
