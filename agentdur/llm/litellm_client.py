@@ -111,7 +111,7 @@ def translated(model: str, error: Exception) -> Exception:
     said = f"{model}: {getattr(error, 'message', None) or error}"
     if isinstance(error, litellm.Timeout):
         return ModelTimeout(said, 504)
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    headers = _headers(error)
     if _worth_another_try(error, status, headers):
         if status == 429:
             return ModelBusy(said, status, _retry_after(headers))
@@ -119,6 +119,12 @@ def translated(model: str, error: Exception) -> Exception:
             return BadModelAnswer(said, 502)
         return ModelUnavailable(said, status, _retry_after(headers))
     return ModelRefused(said, status, {"kind": ModelRefused.KIND, "model": model})
+
+
+def _headers(error: Exception) -> Any:
+    """What the provider's answer said beside its body; LiteLLM keeps it in one of two places."""
+    kept = getattr(error, "litellm_response_headers", None)
+    return kept or getattr(getattr(error, "response", None), "headers", None) or {}
 
 
 def _worth_another_try(error: Exception, status: int, headers: Any) -> bool:
