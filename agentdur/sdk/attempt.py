@@ -24,7 +24,7 @@ from agentdur.core.errors import (
     NotSerializable,
 )
 from agentdur.core.ids import InvocationId, random_seed
-from agentdur.core.replay import Mismatch, Recorded, check
+from agentdur.core.replay import Mismatch, Recorded, check, describe
 from agentdur.core.target import Target
 from agentdur.sdk.branch import ROOT, Branch, current_branch, enter
 from agentdur.sdk.cancel import (
@@ -37,7 +37,7 @@ from agentdur.sdk.cancel import (
 from agentdur.sdk.exceptions import TerminalError, terminal_in
 from agentdur.sdk.failure import Failed, failure_for, failure_of
 from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
-from agentdur.sdk.service_handler import Handler
+from agentdur.sdk.service_handler import Handler, where
 from agentdur.sdk.where import user_line
 
 
@@ -145,7 +145,7 @@ class Attempt:
                     raise
                 result = failure_of(found)
             if not self.closed:
-                self._output(result)
+                self._output(result, handler)
         except AttemptClosed:
             pass
         except asyncio.CancelledError:
@@ -159,7 +159,7 @@ class Attempt:
         finally:
             self._end()
 
-    def _output(self, result: j.Result) -> None:
+    def _output(self, result: j.Result, handler: Handler) -> None:
         if self.failing is not None:
             return  # steps still run; the last one ends the attempt
         recorded = self.root.recorded
@@ -169,7 +169,8 @@ class Attempt:
             stopped = {branch.name for branch in self.branches}  # still running: the end stops them
             left = self.recorded.leftover(self.abandoned | stopped | {CANCEL_BRANCH})
             if left is not None:
-                self.mismatch(Mismatch(left[0], type(left[1]).__name__, "nothing more: it returned"))
+                mismatch = Mismatch(left[0], describe(left[1]), "nothing more: it returned")
+                self.mismatch(mismatch, where(handler.fn))
             self.buffer.append(j.Output(result=result))
         if self.branches:
             self._close_tasks()
@@ -315,11 +316,12 @@ class Attempt:
                 entries = tuple(entry for entry in entries if isinstance(entry, j.RunResult))
             self.driver.propose(self, entries, False)
 
-    def mismatch(self, mismatch: Mismatch) -> NoReturn:
+    def mismatch(self, mismatch: Mismatch, place: str = "") -> NoReturn:
         """Explain and stop: the code and the journal do not belong together. The attempt is over at once, so
         that no `except Exception` on the way lets the code go on."""
+        place = place or user_line()
         error = JournalMismatch(
-            f"{mismatch}, at {user_line()}. Entry expected: {mismatch.recorded}; made: {mismatch.made}"
+            f"{mismatch}, at {place}. Entry expected: {mismatch.recorded}; made: {mismatch.made}"
         )
         self.fail(failure_for(error))
         raise error
@@ -401,7 +403,7 @@ class Attempt:
             if branch.recorded:
                 index, there = branch.recorded[-1]
                 made = "an await that nothing recorded completes"
-                self.mismatch(Mismatch(index, type(there).__name__, made))
+                self.mismatch(Mismatch(index, describe(there), made))
             yield from self.park(branch, thing)
 
     def park(self, branch: Branch, thing: DurableFuture[Any] | Group) -> Generator[Any, Any, None]:
