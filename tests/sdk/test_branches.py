@@ -12,7 +12,7 @@ import pytest
 
 from agentdur import Context, RunOptions, Service, TerminalError
 from agentdur.core import journal as j
-from tests.support.stage import Ledger, Stage, check_journal
+from tests.support.stage import Ledger, Stage, check_journal, until
 from tests.support.stories import every_crash
 
 NO_WAIT = timedelta(milliseconds=1)
@@ -154,7 +154,7 @@ async def test_tasks_replay_after_a_crash_at_any_commit(stage: Stage, way: str):
         assert max(ledger.counts.values()) <= (2 if crashed else 1)
         ledger.lines.clear()
 
-    assert await every_crash(stage, (svc,), ask, check, first=2, stride=1 if stage.kind == "memory" else 4) >= 4
+    assert await every_crash(stage, (svc,), ask, check, stride=1 if stage.kind == "memory" else 4) >= 4
 
 
 async def test_random_uuid_and_awakeable_ids_are_a_branchs_own(stage: Stage):
@@ -202,8 +202,7 @@ async def test_awakeables_of_branches_are_completed_by_their_id(stage: Stage):
     asked: list[str] = []
     await stage.start(svc)
     sent = await stage.client.service_send(work)
-    while len(asked) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(asked) == 2)
     await stage.restart()
     for number, token in enumerate(asked):
         await stage.client.resolve_awakeable(token, f"answer {number}")
@@ -310,7 +309,7 @@ async def test_a_handler_that_cancels_itself_is_retried(stage: Stage):
 
 
 async def test_a_step_that_is_cancelled_by_its_handler_runs_again_when_asked_again(stage: Stage):
-    """asyncio's own cancellation of a task with a step in it is the handler's affair, not the invocation's."""
+    """asyncio's own cancellation of a task with a step in it is the handler's affair."""
     svc, ledger = Service("Branches"), Ledger()
 
     async def hang() -> None:
@@ -326,8 +325,7 @@ async def test_a_step_that_is_cancelled_by_its_handler_runs_again_when_asked_aga
             await ctx.run("hang", hang)
 
         task = asyncio.create_task(hanging())
-        while not ledger.count("hang"):
-            await asyncio.sleep(0.001)
+        await until(lambda: ledger.count("hang"))
         task.cancel()
         await asyncio.wait([task])
         return await ctx.run("after", ledger.write, "after")

@@ -14,7 +14,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Success
 from agentdur.core.ports import Request
 from agentdur.core.target import PromiseAddress
-from tests.support.stage import Stage
+from tests.support.stage import Stage, until_it_is
 from tests.support.stories import every_crash
 
 LATE = timedelta(seconds=60)
@@ -51,8 +51,7 @@ async def test_a_promise_is_resolved_by_a_shared_handler(stage: Stage):
     await stage.start(wf)
     assert await stage.client.workflow_call(look, "ada") == [None, None]
     sent = await stage.client.workflow_send(run, "ada")
-    while await stage.client.workflow_call(look, "ada") != ["waiting", None]:
-        await asyncio.sleep(0.001)
+    await until_it_is(lambda: stage.client.workflow_call(look, "ada"), ["waiting", None])
     await stage.restart()
     await stage.client.workflow_call(click, "ada", "yes")
     assert await stage.client.attach(sent.invocation_id) == "ada yes"
@@ -77,7 +76,11 @@ async def test_a_rejected_promise_fails_all_who_wait(stage: Stage):
     @wf.main()
     async def run(ctx: WorkflowContext) -> list[Any]:
         out: list[Any] = []
-        for wait in (lambda: ctx.promise("p"), lambda: ctx.promise("p").value(), lambda: ctx.promise("p").peek()):
+        for wait in (
+            lambda: ctx.promise("p"),
+            lambda: ctx.promise("p").value(),
+            lambda: ctx.promise("p").peek(),
+        ):
             try:
                 await wait()
             except TerminalError as error:
@@ -102,7 +105,7 @@ async def test_promises_and_state_survive_a_crash_at_any_commit(stage: Stage):
         try:
             await on.client.workflow_call(click, "ada", "yes", idempotency_key="click")
         except TerminalError as error:
-            assert error.status_code == 409  # noqa: PT017 - it was resolved before the crash
+            assert error.status_code == 409
         found = await on.client.attach(sent.invocation_id)
         return [found, await on.client.workflow_call(look, "ada")]
 

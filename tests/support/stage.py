@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,8 @@ def abandon(engine: Engine) -> None:
 
 
 class InlineCommitter:
-    """Commits on the loop. With `limit`, the process dies at that commit: `crashed` is set and nobody is told,
-    before it is made, or (`after`) when it is made."""
+    """Commits on the loop. With `limit`, the process dies at that commit, before it is made or (`after`) when
+    it is: `crashed` is set and nobody is told."""
 
     def __init__(self, limit: int | None = None, after: bool = False) -> None:
         self.limit, self.after = limit, after
@@ -190,6 +190,14 @@ async def until(condition: Callable[[], Any], what: str = "it") -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen"
+        await asyncio.sleep(0.001)
+
+
+async def until_it_is(ask: Callable[[], Awaitable[Any]], wanted: Any) -> None:
+    """Ask again until the answer is this one."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (answer := await ask()) != wanted:
+        assert time.monotonic() < deadline, f"{answer} did not become {wanted}"
         await asyncio.sleep(0.001)
 
 

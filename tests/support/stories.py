@@ -1,4 +1,4 @@
-"""A story told again and again: each time the process dies at another commit, and the end must be the same."""
+"""A story told again and again: each time the process dies at another commit, and the end is the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def every_crash(
     services: tuple[BaseService, ...],
     ask: Callable[[Stage], Awaitable[Any]],
     check: Callable[[Any, bool], None],
-    first: int = 1,
+    *,
     stride: int = 1,
 ) -> int:
     """`ask` the engine once without a crash, then with a crash at each commit, before and after it is made;
@@ -28,7 +28,7 @@ async def every_crash(
     whether there was a crash. `stride`: leave some of the commits out. Answers the number of crashes."""
     crashes = 0
     for after in (False, True):
-        for limit in range(first, COMMITS_MAX, stride):
+        for limit in range(1, COMMITS_MAX, stride):
             stage.fresh()
             committer = InlineCommitter(limit, after)
             await stage.start(*services, committer=lambda made=committer: made)  # type: ignore[misc]
