@@ -364,7 +364,8 @@ class Machine:
         while self.buffered:
             buffered, self.buffered = self.buffered, []
             for attempt in buffered:
-                attempt.flush()
+                if attempt.buffer:
+                    attempt.flush()
         self.stamp = 0
         self.slots.collect(writes)
         slots, self.touched = self.touched, []

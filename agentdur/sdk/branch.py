@@ -93,9 +93,8 @@ class Branch:
 _branch: ContextVar[Branch | None] = ContextVar("agentdur_branch", default=None)
 
 
-def current_branch() -> Branch | None:
-    """The branch whose code is running, or None outside of handlers."""
-    return _branch.get()
+current_branch = _branch.get
+"""The branch whose code is running, or None outside of handlers. Bound to C: it is asked at every operation."""
 
 
 def enter(branch: Branch | None) -> None:

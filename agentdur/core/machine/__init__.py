@@ -21,6 +21,8 @@ def apply(
     state: Invocation | None, message: c.ToInvocation, now: int, catalog: Catalog
 ) -> Transition[Invocation | None]:
     """Say `message` to an invocation."""
+    if isinstance(message, c.Propose):  # first: most messages are proposals
+        return operate.absent(message) if state is None else propose.propose(state, message, now, catalog)
     if isinstance(message, c.Submit):
         return submit.submit(state, message, now)
     if isinstance(message, c.Attach):
@@ -28,8 +30,6 @@ def apply(
     if state is None:
         return operate.absent(message)
     match message:
-        case c.Propose():
-            return propose.propose(state, message, now, catalog)
         case c.End():
             return attempt.end(state, message, now)
         case c.Notify():

@@ -37,6 +37,7 @@ from agentdur.core.target import HandlerKind, PromiseAddress, ServiceKind
 
 PRECONDITION = "RT0017"
 UNKNOWN_CALLEE = "RT0018"
+_CALLS = (j.Call, j.OneWayCall)
 
 
 class _Refused(Exception):
@@ -147,7 +148,7 @@ def places(length: int, entries: tuple[j.Proposal, ...]) -> list[int]:
     out = []
     for entry in entries:
         out.append(length)
-        length += 2 if isinstance(entry, j.Call | j.OneWayCall) else 1
+        length += 2 if isinstance(entry, _CALLS) else 1
     return out
 
 

@@ -71,6 +71,7 @@ class InProcess:
         self, machine: Machine, handlers: dict[tuple[str, str], Handler], live_attempts: int, limits: Limits
     ) -> None:
         self.machine, self.limits, self.loop = machine, limits, machine.loop
+        self.buffering = machine.buffering
         self.served = {name: _Served(handler, machine.catalog) for name, handler in handlers.items()}
         self.live_max = live_attempts
         self.journal_max = 100_000
@@ -179,10 +180,6 @@ class InProcess:
     def durable(self, attempt: Attempt) -> Awaitable[None] | None:
         """Until everything the attempt knows of is committed."""
         return self.machine.writer.durable(attempt.slot.touched)
-
-    def buffering(self, attempt: Attempt) -> None:
-        """It will propose something before the next commit."""
-        self.machine.buffering(attempt)
 
     def values(self, attempt: Attempt) -> dict[str, bytes]:
         """The state of the attempt's key."""
