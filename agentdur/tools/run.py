@@ -101,7 +101,7 @@ async def _step(context: Context, tool: Tool, one: ToolCall, arguments: BaseMode
     async def action() -> ToolAnswer:
         note(tool=tool.name, tool_call_id=one.id)
         try:
-            value = await call(bound(tool, arguments))
+            value = await call(bound(tool, arguments), tool.function)
         except ToolError as error:
             return ToolAnswer(content=f"Error: {error}", failed=True)
         except TerminalError as error:
