@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -29,11 +30,13 @@ from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
 
 try:
-    from uvloop import new_event_loop
+    import uvloop as loops
 except ImportError:  # not on Windows
-    from asyncio import new_event_loop
+    loops = asyncio
 
 log = logging.getLogger("agentdur")
+COLLECT_AFTER = (20_000, 50, 100)
+"""Thresholds of the garbage collector in a process that serves: objects, young, middle collections."""
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 
@@ -152,8 +155,16 @@ def ingress_settings(settings: Settings) -> IngressSettings:
 def serve(app: App, settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then drain. Answers the exit code; raises before it serves."""
     configure_logging(settings.log_level, settings.log_format)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
         return runner.run(_serve(app, settings))
+
+
+def settle_memory() -> None:
+    """For a process that serves: what is there now stays, so that the garbage collector need not look at it again,
+    and it looks less often at what comes and goes. `agentdur serve` does this; an application of its own may."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 async def _serve(app: App, settings: Settings) -> int:
@@ -171,6 +182,7 @@ async def _serve(app: App, settings: Settings) -> int:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        settle_memory()
         tasks = [asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in servers]
         names = ", ".join(s.name for s in app.services) or "no services"
         admin = f"http://{host}:{admin_socket.getsockname()[1]}/"
