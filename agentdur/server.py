@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from types import ModuleType
 from typing import Any
 
 import uvicorn
@@ -29,10 +31,13 @@ from agentdur.runtime.owner import Engine, Knobs
 from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
 
-try:
-    import uvloop as loops
-except ImportError:  # not on Windows
-    loops = asyncio
+
+def _loops() -> ModuleType:
+    try:
+        return importlib.import_module("uvloop")
+    except ImportError:  # not on Windows
+        return asyncio
+
 
 log = logging.getLogger("agentdur")
 COLLECT_AFTER = (20_000, 50, 100)
@@ -155,13 +160,13 @@ def ingress_settings(settings: Settings) -> IngressSettings:
 def serve(app: App, settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then drain. Answers the exit code; raises before it serves."""
     configure_logging(settings.log_level, settings.log_format)
-    with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_loops().new_event_loop) as runner:
         return runner.run(_serve(app, settings))
 
 
 def settle_memory() -> None:
-    """For a process that serves: what is there now stays, so that the garbage collector need not look at it again,
-    and it looks less often at what comes and goes. `agentdur serve` does this; an application of its own may."""
+    """For a process that serves: what is there now stays, so that the garbage collector need not look at it
+    again, and it looks less often at what comes and goes. `agentdur serve` does this; other programs may."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
