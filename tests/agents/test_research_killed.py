@@ -1,0 +1,103 @@
+"""Real processes, real SIGKILL: `agentdur serve` with the research agent, killed three times; the demo."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agentdur.testing.scripted_llm import ScriptedLLMProcess, requests, scripted_llm_process
+from examples.agents import demo, demo_world
+from examples.agents.demo_world import ANSWER, Server
+from tests.agents.research_world import finished
+
+pytestmark = pytest.mark.slow
+PATIENCE_S = 60
+DEMO_S = 120
+SECONDS = {"bergen": 0.5, "lisbon": 0.0, "cherrapunji": 2.0}
+THINKING_MS = 700
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.01)
+
+
+def begun(ledger: Path) -> Counter[str]:
+    lines = demo_world.read_lines(ledger)
+    return Counter(str(line["what"]).rpartition("/")[2] for line in lines if line["event"] == "begin")
+
+
+def asked(llm: ScriptedLLMProcess) -> Counter[int | None]:
+    return Counter(entry.turn for entry in requests(llm.ledger()))
+
+
+def test_killed_three_times_in_different_places_it_answers_and_repeats_only_what_was_under_way(
+    tmp_path: Path,
+):
+    """While the model thinks about its first turn, while two pages are read, and while the model thinks about
+    the last turn. What the file has at each of these moments never happens again."""
+    pytest.importorskip("litellm")
+    ledger = tmp_path / "tools.jsonl"
+    with demo_world.pages_served(SECONDS) as pages:
+        script = [
+            {"tool_calls": t.tool_calls, "text": t.text, "delay_ms": THINKING_MS}
+            for t in demo_world.script(pages)
+        ]
+        with scripted_llm_process(script) as llm:
+            server = Server(tmp_path, demo_world.environment_for("openai/scripted", llm.base_url, ledger))
+            try:
+                _killed_three_times(server, llm, ledger, demo_world.question(pages))
+            finally:
+                server.stop()
+
+
+def _killed_three_times(server: Server, llm: ScriptedLLMProcess, ledger: Path, question: str) -> None:
+    server.start()
+    server.wait_ready()
+    _, invocation = demo.ask(server, question)
+    moments: list[tuple[str, Callable[[], bool]]] = [
+        ("the first turn is asked for", lambda: asked(llm)[0] == 1),
+        ("the long page is read", lambda: begun(ledger)["cherrapunji"] == 1),
+        ("the last turn is asked for", lambda: asked(llm)[3] == 1),
+    ]
+    memories = []
+    for number, (what, moment) in enumerate(moments):
+        wait_until(moment, what)
+        server.kill()
+        journal = demo_world.read_journal(server.store, invocation, server.folder / f"kill-{number}")
+        turns, tools = finished(journal)
+        before = (asked(llm), begun(ledger))
+        server.start()
+        server.wait_ready()
+        memories.append((turns, {what.rpartition("/")[2] for _, what in tools}, before))
+    assert demo.attach(server, invocation) == ANSWER
+    for turns, tools, (asked_before, begun_before) in memories:
+        asked_after, begun_after = asked(llm) - asked_before, begun(ledger) - begun_before
+        assert not {turn for turn in asked_after if turn is not None and turn < turns}
+        assert not tools & set(begun_after)
+    assert sum(asked(llm).values()) == 4 + 2  # two kills found the model thinking
+    assert set(begun(ledger).values()) <= {1, 2}
+    server.stop()
+    journal = demo_world.read_journal(server.store, invocation, server.folder / "at-the-end")
+    assert finished(journal)[0] == 4
+
+
+def test_the_demo_ends_well_within_its_time(tmp_path: Path):
+    environment = {**os.environ, "AGENTDUR_DEMO_MODEL": "scripted", "TERM": "dumb"}
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.agents.demo"], cwd=demo_world.ROOT, env=environment,
+        capture_output=True, text=True, timeout=DEMO_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("✔") == 5
+    assert "✘" not in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
