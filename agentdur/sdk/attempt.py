@@ -37,6 +37,7 @@ from agentdur.sdk.cancel import (
 from agentdur.sdk.exceptions import TerminalError, terminal_in
 from agentdur.sdk.failure import Failed, failure_for, failure_of
 from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
+from agentdur.sdk.resting import rests
 from agentdur.sdk.service_handler import Handler, where
 from agentdur.sdk.where import user_line
 
@@ -256,16 +257,12 @@ class Attempt:
         if not self.multi:
             self.multi, self.branches = True, {}
         self.branches[child] = task
-        assert child.parent is not None
-        child.parent.live += 1
         task.add_done_callback(lambda ended: self._orphan(child, ended))
 
     def _orphan(self, child: Branch, ended: asyncio.Task[Any]) -> None:
         self.branches.pop(child, None)
         if child.recorded and ended.cancelled():
             self.abandoned |= {child.name}  # an earlier attempt came further in it
-        assert child.parent is not None
-        child.parent.live -= 1
         self._maybe_waiting()
 
     def here(self) -> Branch:
@@ -432,11 +429,24 @@ class Attempt:
             self.driver.waiting(self)
 
     def idle(self) -> bool:
-        """True when every branch that has no running child waits for the journal."""
+        """True when some branch waits for the journal, and every other one waits too: for the journal, or for
+        other branches."""
         if self.executing or self.closed or self.buffer or self.decided < len(self.cancels):
             return False
-        leaves = [b for b in (self.root, *self.branches) if b.live == 0]
-        return bool(leaves) and all(b.waiting is not None for b in leaves)
+        if not self.branches:
+            return self.root.waiting is not None and not self.root.waiting[0].done()
+        fellows = set(self.branches.values())
+        waits = 0
+        for branch in (self.root, *self.branches):
+            if branch.waiting is not None:
+                if branch.waiting[0].done():
+                    return False
+                waits += 1
+                continue
+            task = self.branches.get(branch, self.task)
+            if task is None or not rests(task, fellows):
+                return False
+        return waits > 0
 
     def awaiting(self) -> j.Awaiting:
         """What would wake this attempt up: anything any branch waits for, or a cancel."""

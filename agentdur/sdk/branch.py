@@ -47,7 +47,6 @@ class Branch:
     stop_step = False
     acting: Any = None
     """The step whose action runs here."""
-    live = 0  # child tasks that have not ended
     awaitables = 0
     cancels_seen: int = 0
     rng: random.Random | None = None

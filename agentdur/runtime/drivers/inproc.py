@@ -127,6 +127,10 @@ class InProcess:
                 return True
         return False
 
+    def _let_in(self) -> None:
+        while self.ready and self._make_room():
+            pass
+
     def _park(self, attempt: Attempt) -> None:
         """Out of memory; the rows wait."""
         awaiting, known = attempt.awaiting(), attempt.known
@@ -190,7 +194,7 @@ class InProcess:
         self.idle[attempt] = None
         attempt.last = self.machine.now
         if self.ready:
-            self.machine.loop.call_soon(self._make_room)
+            self.machine.loop.call_soon(self._let_in)
 
     def running(self, attempt: Attempt) -> None:
         """It has something to do."""
@@ -242,6 +246,7 @@ class InProcess:
                 self._park(attempt)
             elif quiet_ms >= options.inactivity_timeout_ms + options.abort_timeout_ms:
                 self._abort(attempt, options)
+        self._let_in()  # an attempt may have come to rest without a word
         if self.live:
             self._sweeper = self.machine.loop.call_later(self._sweep_seconds, self._sweep)
 

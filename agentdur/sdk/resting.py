@@ -1,0 +1,52 @@
+"""Does a task that awaits something of asyncio wait for its fellows, or for the world?
+
+Rules of this file:
+1. A task that waits for tasks, queues, locks and events of its own process rests: when all that work for it
+   wait for the journal, the whole attempt can leave memory.
+2. One that sleeps, reads a socket or waits for a thread does something that a journal entry would not bring
+   back: it is left alone. So is one that awaits a future nobody can tell the meaning of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+_ASYNCIO = str(Path(asyncio.__file__).parent)
+_INSIDE = tuple(str(Path(_ASYNCIO) / name) for name in ("taskgroups.py", "tasks.py", "queues.py", "locks.py"))
+_ANYIO_LOOP = str(Path("anyio") / "_backends" / "_asyncio.py")
+_OF_THE_WORLD = ("SocketStream", "UNIX", "TCP", "UDP", "Process", "Stream", "ConnectedU", "wait_")
+
+
+def rests(task: asyncio.Task[Any], fellows: Collection[asyncio.Task[Any]]) -> bool:
+    """True when it waits for a fellow task, or for something that only its own process brings about."""
+    awaited = getattr(task, "_fut_waiter", None)
+    if awaited is None:
+        return False  # it is about to run
+    if isinstance(awaited, asyncio.Task):
+        return awaited in fellows
+    children = getattr(awaited, "_children", None)
+    if children is not None:  # gather
+        return any(child in fellows for child in children)
+    frames = awaiting_frames(task.get_coro())
+    if not frames or not frames[-1].co_filename.startswith(_INSIDE):
+        return False
+    return frames[-1].co_name != "sleep" and not any(_of_the_world(code) for code in frames)
+
+
+def _of_the_world(code: CodeType) -> bool:
+    return code.co_filename.endswith(_ANYIO_LOOP) and code.co_qualname.startswith(_OF_THE_WORLD)
+
+
+def awaiting_frames(coroutine: Any) -> list[CodeType]:
+    """The code of a suspended coroutine and of those it awaits, innermost last."""
+    found: list[CodeType] = []
+    while coroutine is not None:
+        code = getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
+        if code is not None:
+            found.append(code)
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return found
