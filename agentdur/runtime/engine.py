@@ -130,7 +130,8 @@ class Machine:
         if slot is None:
             slot = self._found(message)
         before = slot.state
-        if before is None and slot.touched:  # it was there, and comes back before its end is committed
+        if before is None and slot.touched and type(message) is c.Submit:
+            # It was there, and comes back before its end is committed.
             slot = self.slots.fresh(message.id)
         if isinstance(message, c.Kill) and before is not None:
             message = c.Kill(message.id, self.callees(slot))
