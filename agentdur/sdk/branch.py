@@ -123,6 +123,7 @@ class BranchTaskFactory:
 
     def __init__(self, inner: Factory | None) -> None:
         self.inner = inner
+        self.users = 0
 
     def __call__(
         self, loop: asyncio.AbstractEventLoop, coro: Any, *, context: ContextVars | None = None, **more: Any
@@ -152,13 +153,17 @@ class BranchTaskFactory:
 
 
 def install(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-    """Put the factory on a loop; the answer takes it off again."""
-    before = loop.get_task_factory()
-    if isinstance(before, BranchTaskFactory):
-        return lambda: None
-    loop.set_task_factory(BranchTaskFactory(cast("Factory | None", before)))
+    """Put the factory on a loop; the answer takes it off again, when nobody else on this loop needs it."""
+    factory = loop.get_task_factory()
+    if not isinstance(factory, BranchTaskFactory):
+        factory = BranchTaskFactory(cast("Factory | None", factory))
+        loop.set_task_factory(factory)
+    factory.users += 1
+    installed = factory
 
     def uninstall() -> None:
-        loop.set_task_factory(before)
+        installed.users -= 1
+        if installed.users == 0 and loop.get_task_factory() is installed:
+            loop.set_task_factory(installed.inner)
 
     return uninstall
