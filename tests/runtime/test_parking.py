@@ -130,8 +130,8 @@ async def test_what_runs_is_not_parked_for_others(stage: Stage):
 
 @pytest.mark.parametrize("how", ["sleeps", "is in a thread", "waits for a socket"])
 async def test_what_does_something_of_its_own_is_not_parked(stage: Stage, how: str):
-    """A task waits for the journal, the handler itself for the world: cutting it off would lose what it is about
-    to say, and nothing would wake it."""
+    """A task waits for the journal, the handler itself for the world: cutting it off would lose what it is
+    about to say, and nothing would wake it."""
     svc, ledger = Service("Park"), Ledger()
 
     @svc.handler(inactivity_timeout=AT_ONCE, abort_timeout=LATE)
