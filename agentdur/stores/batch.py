@@ -63,7 +63,7 @@ class Part(NamedTuple):
     """What a part does to its table.
 
     A row has the `columns`, then the object of its members when there are any, else the place of its
-    `payload` when it has one. A member's payload is its value.
+    `payload` when it has one. A member says by `place` where its payload is: its value, if nothing else.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Part(NamedTuple):
     payload: str | None = None
     json: frozenset[str] = frozenset()
     members: tuple[Member, ...] = ()
+    place: Member = Member("", "m.value", lambda _, value: value)
 
 
 def _own(column: str, n: int) -> Member:
@@ -102,7 +103,7 @@ PARTS = (
     Part("gone", "invocation", "delete", ("seq",)),
     Part(
         "born", "invocation", "insert",
-        (*SPEC_COLUMNS, *HEAD_COLUMNS), None, JSON_COLUMNS, _INVOCATION_BORN,
+        (*SPEC_COLUMNS, *HEAD_COLUMNS), "result", JSON_COLUMNS, _INVOCATION_BORN, _own("result", 4),
     ),
     Part("changed", "invocation", "update", HEAD_COLUMNS, "result", JSON_COLUMNS, _INVOCATION),
     Part(
@@ -217,9 +218,10 @@ def _invocations(invocations: dict[int, Saved | None], rows: dict[str, Rows], bl
         if saved.new:
             spec = saved.spec
             key, caller, request = spec.target.key, spec.caller, spec.idempotency_key
-            own = seq if key is caller is request is None else (seq, key, caller, request)
+            plain = key is None and caller is None and request is None and place is None
+            own = seq if plain else (seq, key, caller, request, place)
             born.setdefault(spec_values(spec) + values, {})[spec.id] = own
-        if not saved.new or place is not None:
+        else:
             changed.setdefault(values, {})[seq] = place
     if gone:
         rows["gone"] = gone
@@ -318,7 +320,8 @@ def _flat(part: Part, rows: Rows, blob: bytes) -> Iterator[tuple[Any, ...]]:
             continue
         for key, value in row[width].items():
             own = [member.read(key, value) for member in part.members]
-            yield (*values, *own, *([_at(blob, value)] if part.payload else []))
+            place = part.place.read(key, value)
+            yield (*values, *own, *([_at(blob, place)] if part.payload else []))
 
 
 def _at(blob: bytes, place: int | None) -> bytes | None:

@@ -53,7 +53,7 @@ def _from_json(part: Part) -> str:
         group = f"(select {names}, {last} as members from json_each(new.{part.name}) limit -1) g"
         rows = f"from {group}, json_each(g.members) m"
         values = [f'g."{column}"' for column in part.columns] + [member.sql for member in part.members]
-        place = "m.value"
+        place = f"({part.place.sql})"
     if part.payload:
         values.append(place_sql(place))
     return _statement(part, f"select {', '.join(values)} {rows}", values, rows)
