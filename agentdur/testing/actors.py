@@ -21,6 +21,7 @@ from agentdur.core.machine.submit import ALREADY_INVOKED
 from agentdur.core.ports import Request
 from agentdur.core.state import Status
 from agentdur.runtime.owner import Engine
+from agentdur.testing.faults import Plan
 from agentdur.testing.invariants import Checks
 from agentdur.testing.workloads import KEYS, Programs
 
@@ -34,7 +35,11 @@ class Life(Protocol):
 
     rng: Random
     engine: Engine
-    calm: bool
+    plan: Plan
+
+    @property
+    def calm(self) -> bool:
+        """Nothing goes wrong any more."""
 
     def note(self, *what: object) -> None:
         """A line of the trace."""
@@ -83,7 +88,12 @@ def wishes(rng: Random, programs: Programs) -> list[Wish]:
             common["delay_ms"] = None
             again = f"go{key}"
             go = Wish(
-                service=f"{family}Flow", handler="go", key=key, argument=value, idempotency_key=again, **common
+                service=f"{family}Flow",
+                handler="go",
+                key=key,
+                argument=value,
+                idempotency_key=again,
+                **common,
             )
             made.append(go)
             made.append(Wish(service=f"{family}Flow", handler="run", key=key, argument=value, **common))
@@ -137,6 +147,7 @@ class Client:
         wish.invocation, receipt = engine.send(request)
         wish.tried = True
         await receipt
+        self._forget_soon(life, wish)
         self._checks.received(wish.invocation)
         wish.acknowledged = True
         life.note("receipt", wish.invocation)
@@ -154,11 +165,18 @@ class Client:
         else:
             told = await answer
         assert wish.invocation is not None
+        self._forget_soon(life, wish)
         self._checks.answered(wish.invocation, told.result)
         life.note("answer", wish.invocation, told.result)
         if told.result != ALREADY_INVOKED:
             wish.outcome = told.result
         wish.acknowledged = True
+
+    def _forget_soon(self, life: Life, wish: Wish) -> None:
+        """Without retention what begins and ends in one commit never has a row."""
+        if wish.service.startswith("Rough") and life.plan.retention_seconds == 0:
+            assert wish.invocation is not None
+            self._checks.disturbed.add(wish.invocation)
 
     async def _collect(self, life: Life, wish: Wish) -> None:
         assert wish.invocation is not None

@@ -17,10 +17,12 @@ from random import Random
 from typing import Any
 
 EPOCH_MS = 1_700_000_000_000
+TURNS_MAX = 400_000
+"""Callbacks in one life; a run needs a few thousand."""
 
 
 class Stalled(Exception):
-    """Everybody waits and nothing is going to happen."""
+    """Everybody waits and nothing is going to happen, or what happens leads nowhere."""
 
 
 class _Task(asyncio.Task[Any]):
@@ -63,6 +65,8 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def _turn(self) -> None:
         self.turns += 1
+        if self.turns > TURNS_MAX:
+            raise Stalled(f"more than {TURNS_MAX} turns: something goes in circles")
         while self._timers and (self._timers[0][0] <= self._now or not self._ready):
             when, _, timer = heapq.heappop(self._timers)
             if not timer.cancelled():

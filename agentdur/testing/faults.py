@@ -25,6 +25,7 @@ from agentdur.core.state import ObjectState, PromiseState, Status
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.runtime.engine import Machine
 from agentdur.stores.memory import MemoryStore
+from agentdur.testing.clock import SimLoop
 
 CRASHES_MAX = 8
 HISTORY_MAX = 60
@@ -52,6 +53,9 @@ class Plan(Struct, kw_only=True):
     pause_seconds: float = 1.0
     live_attempts: int = 1000
     cached_keys: int = 10_000
+    timers_in_memory: int = 10_000
+    retention_seconds: float = 86_400.0
+    cleanup_seconds: float = 3600.0
     inactivity_seconds: float = 60.0
     disorder: float = 0.0
 
@@ -83,6 +87,9 @@ def plan_of(rng: Random) -> Plan:
         cached_keys=rng.choice((1, 10_000)),
         inactivity_seconds=rng.choice((0.05, 1.0, 60.0)),
         disorder=rng.choice((0.0, 0.0, 0.2)),
+        timers_in_memory=rng.choice((2, 10_000)),
+        retention_seconds=rng.choice((0.0, 3.0, 86_400.0)),
+        cleanup_seconds=rng.choice((2.0, 3600.0)),
     )
 
 
@@ -91,9 +98,12 @@ class Process(Protocol):
 
     plan: Plan
     rng: Random
-    loop: asyncio.AbstractEventLoop
-    calm: bool
+    loop: SimLoop
     generation: int
+
+    @property
+    def calm(self) -> bool:
+        """Nothing goes wrong any more."""
 
     def crash(self, where: str) -> None:
         """The process is gone when this callback ends."""

@@ -68,7 +68,9 @@ class Checks:
                 continue
             journal = self.journals.setdefault(seq, [])
             if index != len(journal):
-                raise Violation(f"journal of {self.ids.get(seq)}: entry {index} follows entry {len(journal) - 1}")
+                raise Violation(
+                    f"journal of {self.ids.get(seq)}: entry {index} follows entry {len(journal) - 1}"
+                )
             journal.append(entry)
             self._entry(self.ids.get(seq), entry)
         for seq in dropped:
@@ -171,6 +173,12 @@ class Checks:
     def rows(self) -> list[Row]:
         """Everything stored, oldest first."""
         return list(self.store.list(Filter(limit=1_000_000)))[::-1]
+
+    def nothing_kept_too_long(self, now: int) -> None:
+        """What is past its retention has been swept."""
+        records, journals = self.store.expired(now - 1000, 1_000)
+        if records or journals:
+            raise Violation(f"past their retention: {[r.spec.id for r in records]}, journals {journals}")
 
     def nothing_left(self, engine: Engine) -> None:
         """Everything has ended: no lock, place, timer, slot or waiter may remain."""

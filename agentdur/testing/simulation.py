@@ -36,7 +36,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Writes
 from agentdur.core.state import Status
 from agentdur.core.target import HandlerKind
-from agentdur.runtime import slots
+from agentdur.runtime import slots, timers
 from agentdur.runtime.owner import Engine, Knobs
 from agentdur.sdk.context import Context
 from agentdur.sdk.exceptions import TerminalError
@@ -54,7 +54,6 @@ TROUBLE_SECONDS = 30.0
 """Virtual time after which nothing goes wrong any more."""
 PATIENCE_SECONDS = 3600.0
 """Virtual time in which everything has to end after that."""
-TURNS_MAX = 400_000
 
 
 class Injected(Exception):
@@ -98,7 +97,8 @@ class Simulation:
         self.completer = Completer()
         self.operator = Operator(self.checks)
         quiet = timedelta(seconds=self.plan.inactivity_seconds)
-        self.families = [Handlers(self, family, quiet) for family in ("Calm", "Rough")]
+        retention = timedelta(seconds=self.plan.retention_seconds)
+        self.families = [Handlers(self, "Calm", quiet), Handlers(self, "Rough", quiet, retention)]
         services = [service for family in self.families for service in family.services]
         self.catalog = Catalog({service.name: service.meta(HandlerOptions()) for service in services})
         self.handlers = {(s.name, name): h for s in services for name, h in s.handlers.items()}
@@ -211,7 +211,9 @@ class Life:
         self.loop = SimLoop(Random(f"{simulation.seed}/{self.number}/order"), start, self.plan.disorder)
         self.loop.trouble = self._trouble
         self.loop.executor_delay = lambda: self.plan.step_seconds * self.rng.random()
-        self.world = SimWorld(self.loop, Random(f"{simulation.seed}/{self.number}/world"), simulation.jumped_ms)
+        self.world = SimWorld(
+            self.loop, Random(f"{simulation.seed}/{self.number}/world"), simulation.jumped_ms
+        )
         self.world.life = self  # type: ignore[attr-defined]  # how the handlers find it
         self.engine: Engine
         self.over = False
@@ -303,7 +305,7 @@ class Life:
         try:
             self.loop.run_forever()
         except Stalled as stalled:
-            self.fail(f"nothing is left to happen, but something is awaited: {stalled}")
+            self.fail(f"stalled: {stalled}")
         finally:
             self.simulation.turns += self.loop.turns
             self.simulation.jumped_ms = self.world.jumped_ms
@@ -322,7 +324,8 @@ class Life:
 
     async def _live(self) -> None:
         plan = self.plan
-        knobs = Knobs(live_attempts=plan.live_attempts, shutdown_seconds=1.0)
+        cleanup = plan.cleanup_seconds
+        knobs = Knobs(live_attempts=plan.live_attempts, shutdown_seconds=1.0, cleanup_seconds=cleanup)
         self.engine = Engine(
             SimStore(self.simulation.store, self), self.simulation.handlers, self.simulation.catalog,
             knobs=knobs, world=self.world, committer=partial(SimCommitter, self),
@@ -380,10 +383,8 @@ class Life:
 
     async def _finish(self, clients: list[asyncio.Task[Any]]) -> None:
         """Everything ends now; then nothing may be left."""
-        simulation, deadline = self.simulation, self.loop.time() + PATIENCE_SECONDS
+        simulation, plan, deadline = self.simulation, self.plan, self.loop.time() + PATIENCE_SECONDS
         while self._unfinished() or not all(task.done() for task in clients):
-            if self.loop.turns > TURNS_MAX:
-                raise Violation(f"more than {TURNS_MAX} turns: something goes in circles")
             if self.loop.time() > deadline:
                 left = [f"{r.spec.id} {r.spec.target} {r.head}" for r in self._unfinished()]
                 raise Violation(f"{len(left)} never ended: {left[:3]}")
@@ -391,7 +392,9 @@ class Life:
             await asyncio.sleep(5.0)
         for task in clients:
             task.result()
-        await asyncio.sleep(120.0)  # timers nobody waits for
+        if plan.cleanup_seconds < 60:
+            await asyncio.sleep(plan.retention_seconds % 60 + 3 * plan.cleanup_seconds)
+            self.checks.nothing_kept_too_long(self.world.now())
         self.checks.nothing_left(self.engine)
         check_outcomes(self.checks, simulation.clients)
         await self.engine.stop()
@@ -404,15 +407,16 @@ class Life:
 
 def simulate(seed: int, on_line: Callable[[str], None] | None = None) -> Outcome:
     """Run one seed."""
-    cached = slots.CACHED_KEYS_MAX
+    limits = slots.CACHED_KEYS_MAX, timers.IN_MEMORY_MAX
     simulation = Simulation(seed, on_line)
     slots.CACHED_KEYS_MAX = simulation.plan.cached_keys
+    timers.IN_MEMORY_MAX = simulation.plan.timers_in_memory
     silenced, sys.unraisablehook = sys.unraisablehook, lambda _: None
     gc.disable()  # what a crash leaves behind is collected at the end
     try:
         return simulation.run()
     finally:
-        slots.CACHED_KEYS_MAX = cached
+        slots.CACHED_KEYS_MAX, timers.IN_MEMORY_MAX = limits
         del simulation
         gc.enable()
         with warnings.catch_warnings(action="ignore"):
@@ -439,7 +443,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.seed is not None:
         outcome = simulate(given.seed, print if given.verbose else None)
-        print(f"{outcome.digest} {outcome.turns} turns, {outcome.crashes} crashes: {outcome.violation or 'ok'}")
+        print(
+            f"{outcome.digest} {outcome.turns} turns, {outcome.crashes} crashes: {outcome.violation or 'ok'}"
+        )
         return 1 if outcome.violation else 0
     seeds = range(given.start, given.start + given.seeds)
     failed = crashes = invocations = 0

@@ -15,7 +15,13 @@ from random import Random
 from typing import Any, Protocol
 
 from agentdur.sdk.combine import gather
-from agentdur.sdk.context import Context, ObjectContext, ObjectSharedContext, WorkflowContext, WorkflowSharedContext
+from agentdur.sdk.context import (
+    Context,
+    ObjectContext,
+    ObjectSharedContext,
+    WorkflowContext,
+    WorkflowSharedContext,
+)
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.service import BaseService, InvocationRetryPolicy, Service, VirtualObject, Workflow
 from agentdur.sdk.steps import RunOptions
@@ -56,11 +62,14 @@ def ms(number: int) -> timedelta:
 class Handlers:
     """The services of a simulated app. `family`: Calm or Rough."""
 
-    def __init__(self, outside: Outside, family: str, inactivity: timedelta) -> None:
+    def __init__(
+        self, outside: Outside, family: str, inactivity: timedelta, retention: timedelta | None = None
+    ) -> None:
         self.outside, self.family = outside, family
         retry = _RETRY if family == "Calm" else _ROUGH_RETRY
         common: dict[str, Any] = {
             "invocation_retry_policy": retry, "inactivity_timeout": inactivity, "abort_timeout": ABORT,
+            "journal_retention": retention,
         }  # fmt: skip
         self.plain = Service(family, **common)
         self.counter = VirtualObject(f"{family}Counter", **common)
@@ -391,7 +400,9 @@ class Programs:
 
     def of_awakeable(self, _: int) -> list[Any]:
         how = self._rng.choice(("once", "twice", "differing", "never", "rejected", "late"))
-        timeout = self._rng.choice((1, 100, 2000)) if how in ("never", "late") else self._rng.choice((0, 0, 50))
+        timeout = (
+            self._rng.choice((1, 100, 2000)) if how in ("never", "late") else self._rng.choice((0, 0, 50))
+        )
         return [how, self.number(), timeout]
 
     def of_saga(self, _: int) -> list[Any]:
