@@ -94,12 +94,11 @@ def raise_if_cancelled(attempt: Attempt, branch: Branch, index: int) -> None:
     """Raise the cancellation that reached this branch before entry `index` was stored; once each."""
     while branch.cancels_seen < len(attempt.decisions):
         position, names = attempt.decisions[branch.cancels_seen]
-        if branch.name in names:
-            if index < position:
-                return  # what it awaits was there first
-            branch.cancels_seen += 1
-            raise TerminalError(CANCELLED, 409)
+        if index < position:
+            return  # what it awaits was there first; tasks it makes now may be among those that are reached
         branch.cancels_seen += 1
+        if branch.name in names:
+            raise TerminalError(CANCELLED, 409)
 
 
 @types.coroutine
