@@ -88,11 +88,14 @@ class Attempt:
     calls: list[Any] | None = None
     closed = False
     context: Any = None
+    """What the handler was given; None when its task is over."""
     decided = 0
     deciding = False
     decisions: tuple[tuple[int, frozenset[str]], ...] = ()
     executing = 0
     failing: Failed | None = None
+    entry_size = 0
+    """Bytes that a step's result may have."""
     last = 0
     """When it last said or heard something: ms since the epoch, kept by the driver."""
     multi = False
@@ -186,7 +189,8 @@ class Attempt:
         if not self.closed:
             self.close()
         self.driver.ended(self)
-        self.task = self.root.attempt = None  # no cycles: an attempt is freed when it is over
+        self.task = self.root.attempt = self.context = self.signals = None
+        self.pending.clear()  # no cycles: an attempt is freed when it is over
 
     def close(self) -> None:
         """Stop everything. What was not proposed is forgotten; the journal has the rest."""

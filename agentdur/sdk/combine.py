@@ -104,7 +104,9 @@ async def _race_tasks(entrants: tuple[Awaitable[Any], ...]) -> Any:
     if branch is None:
         raise ForeignFuture("a race outside of a handler")
     attempt: Attempt = branch.attempt
-    first: int | None = attempt.context.recorded_value("race")
+    attempt.here()
+    context = attempt.context
+    first: int | None = context.recorded_value("race")
     decided = first is not None
     tasks: list[asyncio.Future[Any] | None] = []
     for number, entrant in enumerate(entrants):
@@ -120,7 +122,7 @@ async def _race_tasks(entrants: tuple[Awaitable[Any], ...]) -> Any:
         if first is None:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             first = min(number for number, task in enumerate(tasks) if task in done)
-        await attempt.context.note_value("race", first)
+        await context.note_value("race", first)
     finally:
         keep = None if first is None else tasks[first]
         await _stop(attempt, [task for task in running if task is not keep], entrants)

@@ -97,7 +97,7 @@ class Context(Calls):
         self._attempt = attempt
         self.limits = limits
         self.idempotency = idempotency_key
-        attempt.context = self
+        attempt.context, attempt.entry_size = self, limits.entry_size
 
     # -- about this invocation
 

@@ -205,6 +205,7 @@ async def outcome_of(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -
             return failed(attempt, future, error, began)
     finally:
         branch.in_step = branch.stop_step = False
+        branch.acting = None
     # The invocation was cancelled while the action ran. Whatever the action made of that came too late: a
     # replay raises the cancellation here, without running it.
     task = asyncio.current_task()
@@ -227,7 +228,7 @@ async def call(action: Callable[[], Any], function: Any) -> Any:
 def serialized(attempt: Attempt, future: RunFuture[Any], value: Any) -> bytes:
     """The value as bytes, within the limit of an entry."""
     data = future.serde.serialize(value)
-    limit = attempt.context.limits.entry_size
+    limit = attempt.entry_size
     if len(data) > limit:
         raise EntryTooLarge(f"step '{future.name}' returned {len(data)} bytes, the limit is {limit}")
     return data
