@@ -11,7 +11,12 @@ from benchlib import door, payload
 
 import agentdur
 from agentdur import App, Context, ObjectContext, ObjectSharedContext, Service, VirtualObject
+from agentdur.core.ids import awakeable_id
+from agentdur.core.target import Target
 from agentdur.sdk.client import EngineClient
+
+FIRST_AWAKEABLE = 17
+"""The signal index of a handler's first awakeable."""
 
 
 async def small(i: int) -> dict:
@@ -107,12 +112,11 @@ class Ops:
     def __init__(self, app: App, store: str) -> None:
         self.app, self.store = app, store
         self.stack = AsyncExitStack()
-        self.awakeables: dict[str, str] = {}
         self.h = {name: handler.fn for (_, name), handler in app.handlers().items()}
 
     async def startup(self) -> None:
-        engine = await self.stack.enter_async_context(self.app.running(self.store))
-        self.client = EngineClient(engine)
+        self.engine = await self.stack.enter_async_context(self.app.running(self.store))
+        self.client = EngineClient(self.engine)
 
     async def shutdown(self) -> None:
         await self.stack.aclose()
@@ -136,11 +140,12 @@ class Ops:
             return await self.client.object_call(h["count"], key, None)
 
         async def wait(key: str, body: Any) -> Any:
-            await self.client.service_send(h["wait"], {"id": key})
+            await self.client.service_send(h["wait"], {"id": key}, idempotency_key=key)
             return {"started": key}
 
         async def resolve(key: str, body: Any) -> Any:
-            await self.client.resolve_awakeable(key, {"go": 1})
+            waiting = self.engine.lookup(Target("Bench", "wait"), key)
+            await self.client.resolve_awakeable(awakeable_id(waiting, FIRST_AWAKEABLE), {"go": 1})
             return {"sent": key}
 
         async def flow(key: str, body: Any) -> Any:
