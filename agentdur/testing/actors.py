@@ -119,7 +119,7 @@ class Client:
         while self.todo:
             wish = self.todo[0]
             await asyncio.sleep(wish.think * life.rng.random())
-            repeatable = wish.idempotency_key is not None or wish.handler == "run" and wish.key is not None
+            repeatable = wish.idempotency_key is not None or (wish.handler == "run" and wish.key is not None)
             if wish.tried and not repeatable:
                 self.todo.pop(0)  # nobody knows
                 continue
@@ -238,9 +238,8 @@ class Operator:
         while not life.calm:
             await asyncio.sleep(life.rng.uniform(0, 2 * every))
             rows = [r for r in self._checks.rows() if r.spec.target.service.startswith("Rough")]
-            if life.calm or not rows:
-                continue
-            await self._disturb(life, life.rng.choice(rows).spec.id)
+            if rows:
+                await self._disturb(life, life.rng.choice(rows).spec.id)
 
     async def _disturb(self, life: Life, invocation: InvocationId) -> None:
         self._checks.disturbed.add(invocation)

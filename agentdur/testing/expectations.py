@@ -13,7 +13,7 @@ from agentdur.core.ports import Row
 from agentdur.core.target import ObjectAddress
 from agentdur.testing.actors import Client, Wish
 from agentdur.testing.invariants import Checks, Violation
-from agentdur.testing.workloads import KEYS, fits_program
+from agentdur.testing.workloads import EXHAUSTED, KEYS, TERMINAL
 
 _DECODE = msgspec.json.decode
 
@@ -94,3 +94,79 @@ def _log(checks: Checks, rows: list[Row], key: str) -> None:
     for sender, order in orders.items():
         if order != sorted(order):
             raise Violation(f"log {key}: {sender} sent in order, arrived as {order}")
+
+
+# -- the model: what could a world without faults answer?
+
+
+def fits_program(program: dict[str, Any], result: Any) -> bool:
+    """Whether an invocation of `program` may end so; a failure is given as `T:code`."""
+    if program.get("fail"):
+        return bool(result == f"T:{program['fail']}")
+    return fits_ops(program["ops"], result)
+
+
+def fits_ops(ops: list[Any], results: Any) -> bool:
+    """Whether these operations may give these results."""
+    if not isinstance(results, list) or len(ops) != len(results):
+        return False
+    return all(fits(op, result) for op, result in zip(ops, results, strict=True))
+
+
+def fits(op: list[Any], result: Any) -> bool:
+    """Whether one operation may give this result."""
+    match op:
+        case ["step", "terminal", _]:
+            return bool(result == f"T:{TERMINAL}")
+        case ["step", "exhaust", _]:
+            return bool(result == f"T:{EXHAUSTED}")
+        case ["step", _, value]:
+            return bool(result == value)
+        case ["gather" | "group", *branches]:
+            parts = result if isinstance(result, list) else []
+            return len(branches) == len(parts) and all(map(fits_ops, branches, parts))
+        case ["race", one, other]:
+            return fits_ops(one, result) or fits_ops(other, result)
+        case ["call" | "attach", program, *_] | ["idem", _, program]:
+            return fits_program(program, result)
+        case ["add" | "read", *_]:
+            return isinstance(result, int)
+        case ["waits"]:
+            return isinstance(result, list)
+        case ["select", value, _]:
+            return result in (["answer", value], ["late", None])
+        case ["awakeable", how, value, timeout]:
+            return _fits_awakeable(how, value, timeout, result)
+        case _:
+            return bool(result == _exact(op))
+
+
+def _fits_awakeable(how: str, value: Any, timeout: int, result: Any) -> bool:
+    special: dict[str, list[Any]] = {
+        "differing": [["answer", value], ["answer", -value]], "rejected": ["T:500"], "never": [],
+    }  # fmt: skip
+    allowed = special.get(how, [["answer", value]])
+    return result in ([*allowed, ["late", None]] if timeout else allowed)
+
+
+def _exact(op: list[Any]) -> Any:
+    """The only result an operation can have."""
+    match op:
+        case ["time"]:
+            return True
+        case ["futures", *values]:
+            return values
+        case ["late", *values]:
+            return values[::-1]
+        case ["shared", value]:
+            return [value, value]
+        case ["signal", value]:
+            return [[value, 1], [value, 2]]
+        case ["saga", code]:
+            return f"undone:{code}" if code else "done"
+        case ["flow", _, value]:
+            return [[value, value], "open no more", 409]
+        case ["crowd", code, _]:
+            return f"T:{code}"
+        case _:
+            return None

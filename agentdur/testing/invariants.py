@@ -86,6 +86,7 @@ class Checks:
             self.done -= {known for known in self.done if known[0] == invocation}
             for step in [known for known in self.executions if known[0] == invocation]:
                 del self.executions[step]  # the id may come back
+                del self.keys[self.key_of.pop(step)]
 
     def _row(self, invocation: InvocationId | None, head: Any) -> None:
         if invocation is None:

@@ -208,7 +208,7 @@ class Life:
         simulation.lives += 1
         self.number, self.generation = simulation.lives, 0
         self.rng = Random(f"{simulation.seed}/{self.number}")
-        self.loop = SimLoop(Random(f"{simulation.seed}/{self.number}/order"), start, self.plan.disorder)
+        self.loop = self._new_loop(start)
         self.loop.trouble = self._trouble
         self.loop.executor_delay = lambda: self.plan.step_seconds * self.rng.random()
         self.world = SimWorld(
@@ -218,6 +218,11 @@ class Life:
         self.engine: Engine
         self.over = False
         self._tasks: list[asyncio.Task[Any]] = []
+
+    def _new_loop(self, start: float) -> SimLoop:
+        rng = Random(f"{self.simulation.seed}/{self.number}/order")
+        # Sockets, processes and signals are not simulated, and not there.
+        return SimLoop(rng, start, self.plan.disorder)  # type: ignore[abstract]  # as said above
 
     @property
     def calm(self) -> bool:
@@ -392,6 +397,7 @@ class Life:
             await asyncio.sleep(5.0)
         for task in clients:
             task.result()
+        await asyncio.sleep(5.0)  # the last commits
         if plan.cleanup_seconds < 60:
             await asyncio.sleep(plan.retention_seconds % 60 + 3 * plan.cleanup_seconds)
             self.checks.nothing_kept_too_long(self.world.now())
