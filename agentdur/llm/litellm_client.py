@@ -23,6 +23,7 @@ from agentdur.llm.errors import BadModelAnswer, ModelBusy, ModelRefused, ModelTi
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or the import fetches a price list
 try:
     import litellm
+    import openai.resources  # noqa: F401  # else the client under LiteLLM loads them in the first call
 except ModuleNotFoundError:  # the extra is not installed: told when a model is called
     litellm = None
 else:

@@ -23,6 +23,8 @@ from examples.agents.demo_world import DemoFailed, Server
 
 ANSWER_TIMEOUT_S = 120
 TOOL_TIMEOUT_S = 60
+NOT_READY = 470
+"""What the server answers while an invocation has no result."""
 PAUSE_BEFORE_KILL_S = 0.3
 """So that what has just finished is on the disk, and the page is still on its way."""
 
@@ -117,10 +119,17 @@ def wait_for_tools(server: Server, ledger: Path, invocation: str, finished: int)
         ended = events.count("end")
         if ended >= finished and events.count("begin") > ended:
             return
+        if is_over(server, invocation):
+            raise DemoFailed(f"the model answered without a tool at work: {attach(server, invocation)}")
         time.sleep(0.02)
-    raise DemoFailed(
-        f"{invocation}: no tool was running to be killed within {TOOL_TIMEOUT_S} s\n{server.last_words()}"
-    )
+    raise DemoFailed(f"no tool was at work within {TOOL_TIMEOUT_S} s\n{server.last_words()}")
+
+
+def is_over(server: Server, invocation: str) -> bool:
+    """True when there is an answer, or a failure."""
+    path = f"{server.url}/restate/invocation/{invocation}/output"
+    with httpx.Client(trust_env=False, timeout=ANSWER_TIMEOUT_S) as client:
+        return client.get(path).status_code != NOT_READY
 
 
 def asked_of(scripted: ScriptedLLMProcess | None) -> tuple[LedgerEntry, ...] | None:

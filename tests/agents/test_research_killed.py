@@ -91,13 +91,46 @@ def _killed_three_times(server: Server, llm: ScriptedLLMProcess, ledger: Path, q
     assert finished(journal)[0] == 4
 
 
-def test_the_demo_ends_well_within_its_time(tmp_path: Path):
-    environment = {**os.environ, "AGENTDUR_DEMO_MODEL": "scripted", "TERM": "dumb"}
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.agents.demo"], cwd=demo_world.ROOT, env=environment,
-        capture_output=True, text=True, timeout=DEMO_S, check=False,
-    )  # fmt: skip
+def run_demo(**environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "examples.agents.demo"],
+        cwd=demo_world.ROOT,
+        env={**os.environ, "TERM": "dumb", **environment},
+        capture_output=True,
+        text=True,
+        timeout=DEMO_S,
+        check=False,
+    )
+
+
+def test_the_demo_ends_well_within_its_time():
+    done = run_demo(AGENTDUR_DEMO_MODEL="scripted")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("✔") == 5
     assert "✘" not in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+def test_the_demo_asks_a_provider_when_it_is_told_to():
+    """Nobody shows us a provider's ledger: that one witness is missing, the others agree."""
+    slowly = {name: 1.0 for name in demo_world.PAGES}
+    with demo_world.pages_served(slowly) as pages, scripted_llm_process(demo_world.script(pages)) as llm:
+        done = run_demo(
+            AGENTDUR_DEMO_MODEL="openai/scripted", OPENAI_API_KEY="any", OPENAI_BASE_URL=llm.base_url,
+            OPENAI_API_BASE=llm.base_url, NO_PROXY="127.0.0.1",
+        )  # fmt: skip
+        assert asked(llm) == {turn: 1 for turn in range(4)}
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("✔") == 4
+    assert "model    openai/scripted" in done.stdout
+
+
+def test_the_demo_says_so_when_no_tool_was_called():
+    """A model that answers from memory leaves nothing to kill."""
+    with scripted_llm_process([{"text": "42", "tool_calls": []}]) as llm:
+        done = run_demo(
+            AGENTDUR_DEMO_MODEL="openai/scripted", OPENAI_API_KEY="any", OPENAI_BASE_URL=llm.base_url,
+            OPENAI_API_BASE=llm.base_url, NO_PROXY="127.0.0.1",
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "the model answered without a tool at work: 42" in done.stdout
