@@ -94,7 +94,7 @@ class Machine:
     def check_alive(self) -> None:
         """Raise when nothing can be accepted: the store failed, or the engine stops."""
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # it is raised to many
         if self.stopping:
             raise NotRunning("the engine is stopping")
 
@@ -415,6 +415,7 @@ class Machine:
             self.error = None
             self.recover()
         except StoreError as error:
+            self.writer.die(error)  # if it is the new one
             self._failed(error)
 
     def recover(self) -> None:
