@@ -57,8 +57,8 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return [
             ToolCall(
                 id=call["id"],
-                name=call["function"].get("name") or "",
-                arguments=call["function"].get("arguments") or "",
+                name=(call.get("function") or {}).get("name") or "",
+                arguments=(call.get("function") or {}).get("arguments") or "",
             )
             for call in self.message.get("tool_calls") or ()
         ]

@@ -29,6 +29,7 @@ from agentdur.sdk.note import note
 from agentdur.sdk.serde import DefaultSerde
 from agentdur.sdk.step import current_context
 from agentdur.sdk.steps import call
+from agentdur.tools.schema import given
 from agentdur.tools.tool import Tool, ToolError
 
 _JSON: DefaultSerde[Any] = DefaultSerde()
@@ -131,7 +132,7 @@ async def _inline(tool: Tool, arguments: BaseModel) -> str:
 
 def bound(tool: Tool, arguments: BaseModel) -> Callable[[], Any]:
     """The function with its checked arguments."""
-    return partial(tool.function, **{name: getattr(arguments, name) for name in type(arguments).model_fields})
+    return partial(tool.function, **given(arguments))
 
 
 def text_of(value: Any) -> str:

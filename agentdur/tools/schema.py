@@ -33,21 +33,29 @@ def arguments_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
     except NameError as unknown:
         raise BadDefinition(f"tool '{name}': {unknown}, in an annotation") from unknown
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
+    for number, parameter in enumerate(inspect.signature(function).parameters.values()):
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise BadDefinition(f"tool '{name}': parameter '{parameter.name}' cannot be given by name")
         if parameter.name not in hints:
             raise BadDefinition(f"tool '{name}': parameter '{parameter.name}' has no annotation")
         default = ... if parameter.default is parameter.empty else parameter.default
-        said = words.get(parameter.name)
-        fields[parameter.name] = (
-            hints[parameter.name],
-            Field(default, description=said) if said else default,
-        )
+        described: dict[str, Any] = {}
+        if parameter.name in words:
+            described["description"] = words[parameter.name]
+        # By alias: a parameter may have any name, but a model's field may not be called `json` or `_x`.
+        about = Field(default, alias=parameter.name, **described)
+        fields[f"argument_{number}"] = (hints[parameter.name], about)
     try:
         return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
     except (PydanticUserError, NameError, TypeError) as error:
         raise BadDefinition(f"tool '{name}': {error}") from error
+
+
+def given(arguments: BaseModel) -> dict[str, Any]:
+    """The checked arguments, by the names of the function's parameters."""
+    return {
+        field.alias or name: getattr(arguments, name) for name, field in type(arguments).model_fields.items()
+    }
 
 
 def json_schema(model: type[BaseModel], name: str) -> dict[str, Any]:

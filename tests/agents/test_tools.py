@@ -67,6 +67,25 @@ def test_a_description_in_the_annotation_stays():
     assert find.schema["properties"]["what"] == {"description": "the thing", "minLength": 2, "type": "string"}
 
 
+@IN_MEMORY
+async def test_a_parameter_may_have_any_name(stage: Stage):
+    @tool
+    def odd(json: str, schema: int, model_name: str, _x: float = 1.5, copy: bool = False) -> str:
+        """Odd names.
+
+        Args:
+            _x: hidden
+        """
+        return f"{json} {schema} {model_name} {_x} {copy}"
+
+    assert list(odd.schema["properties"]) == ["json", "schema", "model_name", "_x", "copy"]
+    assert odd.schema["properties"]["_x"]["description"] == "hidden"
+    fine = {"json": "j", "schema": 1, "model_name": "m", "copy": True}
+    right, wrong = await told(stage, [odd], calls(("odd", fine), ("odd", {**fine, "schema": "x"})))
+    assert right == "j 1 m 1.5 True"
+    assert "schema: Input should be a valid integer" in wrong
+
+
 async def test_calling_a_tool_calls_the_function():
     assert await weather(Place(city="Oslo")) == "Oslo celsius 1"
 
