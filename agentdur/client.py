@@ -23,7 +23,8 @@ import httpx
 import msgspec
 
 from agentdur.core.errors import BadRequest
-from agentdur.sdk.client import BaseClient, ClientSendHandle, How, Output, delay_ms
+from agentdur.core.text import require_text, writable
+from agentdur.sdk.client import BaseClient, ClientSendHandle, How, Output, check_texts, delay_ms
 from agentdur.sdk.exceptions import HttpError, TerminalError
 from agentdur.sdk.serde import Serde, serde_for
 from agentdur.sdk.service import Handler
@@ -115,7 +116,8 @@ class Client(BaseClient):
 
     async def reject_awakeable(self, id: str, reason: str) -> None:
         headers = {"content-type": "text/plain"}
-        await self._request("POST", f"/restate/awakeables/{_segment(id)}/reject", reason.encode(), headers)
+        content = writable(reason).encode()
+        await self._request("POST", f"/restate/awakeables/{_segment(id)}/reject", content, headers)
 
     async def health(self) -> list[str]:
         raw = await self._request("GET", "/restate/health")
@@ -196,6 +198,7 @@ def _content(handler: Handler, arg: Any) -> bytes:
 
 def _headers(content: bytes, content_type: str, how: How) -> dict[str, str]:
     """Without a body there is no content type: the server refuses one without the other."""
+    check_texts(how)
     headers = {"content-type": content_type} if content else {}
     headers |= {name.lower(): value for name, value in (how.headers or {}).items()}
     if how.idempotency_key is not None:
@@ -211,6 +214,7 @@ def _path(service: str, handler: str, key: str | None) -> str:
 
 def _segment(text: str) -> str:
     """One path segment. Dots alone are escaped too: clients and proxies read `..` as a step upwards."""
+    require_text("key", text)
     return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
 
 

@@ -13,8 +13,10 @@ from enum import Enum
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from agentdur.core.ids import InvocationId
+from agentdur.core.text import writable
 
 CANCEL_SIGNAL = 1
 FIRST_FREE_SIGNAL = 17
@@ -39,6 +41,15 @@ class Failure(Struct, frozen=True, tag=True, gc=False):
     message: str = "unknown"
     metadata: tuple[tuple[str, str], ...] = ()
     stacktrace: str = ""
+
+    def __post_init__(self) -> None:
+        """Its words come from anywhere; whatever they are, they can be stored."""
+        if not (self.message.isascii() and self.stacktrace.isascii()):
+            force_setattr(self, "message", writable(self.message))
+            force_setattr(self, "stacktrace", writable(self.stacktrace))
+        if self.metadata:
+            safe = tuple((writable(str(name)), writable(str(value))) for name, value in self.metadata)
+            force_setattr(self, "metadata", safe)
 
 
 class CalleeId(Struct, frozen=True, tag=True, gc=False):

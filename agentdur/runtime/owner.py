@@ -134,7 +134,8 @@ class Engine:
             kept = self._retention_of(target, idempotent)
         if len(request.value) > self.knobs.entry_size:
             raise ValueTooLarge(
-                f"the input has {len(request.value)} bytes, the limit is {self.knobs.entry_size}"
+                f"the input has {len(request.value)} bytes, the limit is {self.knobs.entry_size} "
+                "(entry-size-limit)"
             )
         return c.Submit(
             id=machine.names.new(target, request.idempotency_key), target=target, value=request.value,

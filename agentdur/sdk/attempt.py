@@ -17,11 +17,9 @@ from typing import Any, NoReturn, Protocol
 
 from agentdur.core import journal as j
 from agentdur.core.errors import (
-    BadRequest,
     JournalMismatch,
     NestedOperation,
     NotInHandler,
-    NotSerializable,
 )
 from agentdur.core.ids import InvocationId, random_seed
 from agentdur.core.replay import Mismatch, Recorded, check, describe
@@ -34,9 +32,11 @@ from agentdur.sdk.cancel import (
     raise_if_cancelled,
     read_decisions,
 )
+from agentdur.sdk.checks import check_command
 from agentdur.sdk.exceptions import TerminalError, terminal_in
 from agentdur.sdk.failure import Failed, failure_for, failure_of
 from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
+from agentdur.sdk.handing import input_of, output_of
 from agentdur.sdk.resting import rests
 from agentdur.sdk.service_handler import Handler, where
 from agentdur.sdk.where import user_line
@@ -139,10 +139,10 @@ class Attempt:
                 if handler.context_managers:
                     result = j.Success(await _within(self, handler))
                 elif handler.takes_input:
-                    value = _input_of(self, handler)
-                    result = j.Success(_output_of(handler, await handler.fn(self.context, value)))
+                    value = input_of(self, handler)
+                    result = j.Success(output_of(self, handler, await handler.fn(self.context, value)))
                 else:
-                    result = j.Success(_output_of(handler, await handler.fn(self.context)))
+                    result = j.Success(output_of(self, handler, await handler.fn(self.context)))
             except (TerminalError, ExceptionGroup) as error:
                 found = terminal_in(error)
                 if found is None:
@@ -291,6 +291,7 @@ class Attempt:
 
     def command(self, branch: Branch, made: j.AnyCommand) -> j.AnyCommand | None:
         """Match with the journal, or propose. The recorded command when there is one, else None."""
+        check_command(made, self.entry_size)
         recorded = branch.recorded
         if recorded:
             index, there = recorded[-1]
@@ -472,22 +473,8 @@ async def _within(attempt: Attempt, handler: Handler) -> bytes:
     async with AsyncExitStack() as stack:
         for manager in handler.context_managers:
             await stack.enter_async_context(manager())
-        arguments = (_input_of(attempt, handler),) if handler.takes_input else ()
-        return _output_of(handler, await handler.fn(attempt.context, *arguments))
-
-
-def _input_of(attempt: Attempt, handler: Handler) -> Any:
-    try:
-        return handler.input_serde.deserialize(attempt.recorded.input.value)
-    except BadRequest as error:
-        raise TerminalError(str(error), 400, {"agentdur_code": error.code}) from error
-
-
-def _output_of(handler: Handler, value: Any) -> bytes:
-    try:
-        return handler.output_serde.serialize(value)
-    except NotSerializable as error:
-        raise TerminalError(str(error), 500, {"agentdur_code": error.code}) from error
+        arguments = (input_of(attempt, handler),) if handler.takes_input else ()
+        return output_of(attempt, handler, await handler.fn(attempt.context, *arguments))
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -27,6 +27,7 @@ from agentdur.core.ids import BadId, InvocationId, parse_awakeable_id, parse_inv
 from agentdur.core.journal import Failure, Headers, Result, Success
 from agentdur.core.ports import Answer, Engine, Request
 from agentdur.core.target import HandlerKind, ServiceKind, Target
+from agentdur.core.text import require_text
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.serde import Serde, serde_for
 from agentdur.sdk.service import Handler, handler_of
@@ -371,6 +372,7 @@ class EngineClient(BaseClient):
         return None if answer is None else _value(answer.result)
 
     def _run_of(self, workflow: str, key: str) -> InvocationId:
+        require_text("key", key)
         served = self._engine.catalog.services.get(workflow)
         for handler in served.handlers.values() if served is not None else ():
             if handler.kind is HandlerKind.WORKFLOW:
@@ -385,6 +387,7 @@ class EngineClient(BaseClient):
         target = self._target(service, handler, how.key)
         if how is _NOTHING_SAID:
             return Request(target=target, value=data)
+        check_texts(how)
         if how.idempotency_key is not None and target.handler_kind is HandlerKind.WORKFLOW:
             raise IdempotencyNotAllowed(str(target))
         return Request(
@@ -404,6 +407,16 @@ class EngineClient(BaseClient):
         if (key is None) is not (target.service_kind is ServiceKind.SERVICE):
             raise KeyRequired(f"{service} is a {target.service_kind.value}")
         return target
+
+
+def check_texts(how: How) -> None:
+    """BadRequest for a key or header that is no text, or text that cannot be written."""
+    for what, text in (("key", how.key), ("idempotency_key", how.idempotency_key)):
+        if text is not None:
+            require_text(what, text)
+    for name, value in (how.headers or {}).items():
+        require_text("a header's name", name)
+        require_text(f"the header {name}", value)
 
 
 def delay_ms(delay: timedelta | None) -> int | None:

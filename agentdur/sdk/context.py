@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from agentdur.core import journal as j
-from agentdur.core.errors import EntryTooLarge
 from agentdur.core.ids import InvocationId, awakeable_id
+from agentdur.core.text import require_text
 from agentdur.sdk import combine
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.branch import Branch
@@ -179,6 +179,8 @@ class Context(Calls):
         if branch.recorded:
             attempt.future(branch, made, future)
         else:
+            if type(name) is not str or not name.isascii():
+                require_text("a step's name", name)
             attempt.next_completion = completion + 1
             future.completion = completion
             attempt.pending[completion] = future
@@ -286,6 +288,7 @@ class Context(Calls):
         """The result of another invocation; a terminal 404 when it is unknown."""
         attempt = self._attempt
         branch = attempt.here()
+        require_text("an invocation's id", invocation_id)
         made = j.AttachInvocation(
             target=j.InvocationRef(InvocationId(invocation_id)), completion=attempt.next_completion,
             branch=branch.name,
@@ -385,10 +388,6 @@ class _Writable(_Keyed):
     ) -> None:
         """Write a state value; others see it as soon as it is stored."""
         data = (serde or _JSON).serialize(value)
-        if len(data) > self.limits.entry_size:
-            raise EntryTooLarge(
-                f"state '{name}' has {len(data)} bytes, the limit is {self.limits.entry_size}"
-            )
         branch = self._attempt.here()
         made = j.SetState(key=name, value=data, name=entry_name or "", branch=branch.name)
         self._attempt.command(branch, made)

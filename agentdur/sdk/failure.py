@@ -28,7 +28,7 @@ def failure_for(error: BaseException) -> Failed:
     if isinstance(error, RetryableError):
         delay = error.retry_after
         delay_ms = None if delay is None else int(delay.total_seconds() * 1000)
-        failure = j.Failure(error.status_code, message, metadata, trace)
+        failure = j.Failure(_code(error.status_code), message, metadata, trace)
         return Failed(error=failure, delay_ms=delay_ms)
     code = 570 if isinstance(error, JournalMismatch) else 500
     failure = j.Failure(code, message, metadata, trace)
@@ -36,6 +36,12 @@ def failure_for(error: BaseException) -> Failed:
 
 
 def failure_of(error: TerminalError) -> j.Failure:
-    """A terminal error as it is journaled; codes beyond the wire's range become 500."""
-    code = error.status_code if 0 <= error.status_code <= 65535 else 500
-    return j.Failure(code, error.message, tuple(sorted((error.metadata or {}).items())))
+    """A terminal error as it is journaled, whatever the handler put into it."""
+    return j.Failure(
+        _code(error.status_code), str(error.message), tuple(sorted((error.metadata or {}).items()))
+    )
+
+
+def _code(given: object) -> int:
+    """What is no number, or beyond the wire's range, becomes 500."""
+    return int(given) if isinstance(given, int) and 0 <= given <= 65535 else 500

@@ -26,6 +26,7 @@ from agentdur.core.errors import EntryTooLarge, NotSerializable
 from agentdur.sdk.attempt import Attempt, AttemptClosed
 from agentdur.sdk.branch import Branch
 from agentdur.sdk.cancel import cancel_point, interrupted, raise_if_cancelled
+from agentdur.sdk.checks import check_size
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 from agentdur.sdk.failure import Failed, failure_of
 from agentdur.sdk.future import NEVER, DurableFuture
@@ -227,10 +228,12 @@ async def call(action: Callable[[], Any], function: Any) -> Any:
 
 def serialized(attempt: Attempt, future: RunFuture[Any], value: Any) -> bytes:
     """The value as bytes, within the limit of an entry."""
-    data = future.serde.serialize(value)
-    limit = attempt.entry_size
-    if len(data) > limit:
-        raise EntryTooLarge(f"step '{future.name}' returned {len(data)} bytes, the limit is {limit}")
+    try:
+        data = future.serde.serialize(value)
+    except NotSerializable as error:
+        raise NotSerializable(f"the result of step '{future.name}': {error.detail}") from error
+    if type(data) is not bytes or len(data) > attempt.entry_size:
+        check_size(f"the result of step '{future.name}'", data, attempt.entry_size)
     return data
 
 

@@ -170,13 +170,13 @@ async def test_a_value_over_the_limit_is_refused_with_its_name(stage: Stage):
     @obj.handler()
     async def put(ctx: ObjectContext) -> str:
         try:
-            ctx.set("big", "x" * 200)
+            ctx.set("big", "x" * 2000)
         except EntryTooLarge as error:
             return str(error)
         return "stored"
 
-    await stage.start(obj, knobs=Knobs(entry_size=100))
-    assert "state 'big' has 202 bytes, the limit is 100" in await stage.client.object_call(put, "k")
+    await stage.start(obj, knobs=Knobs(entry_size=1000))
+    assert "state 'big' has 2002 bytes, the limit is 1000 (entry-size-limit)" in await stage.client.object_call(put, "k")
 
 
 # -- who may do what
