@@ -76,8 +76,13 @@ def attempt_commit(commit: Callable[[Any], None], prepared: Any) -> StoreError |
     except StoreError as error:
         return error
     except Exception as error:
-        return StoreFailed(f"{type(error).__name__}: {error}")
+        return unforeseen(error)
     return None
+
+
+def unforeseen(error: Exception) -> StoreFailed:
+    """What no store should raise, as what it means for those who wait."""
+    return StoreFailed(f"{type(error).__name__}: {error}")
 
 
 class Writer:
@@ -140,7 +145,11 @@ class Writer:
         if self.dead or self.busy or not self.due:  # asked for twice: one commit at a time
             return
         self.busy, self.due = True, False
-        self._collect(self.writes)
+        try:
+            self._collect(self.writes)
+        except Exception as error:  # half of what belongs together was collected
+            self.die(error if isinstance(error, StoreError) else unforeseen(error))
+            return
         writes, self.writes = self.writes, Writes()
         self._after_running, self._after = self._after, []
         self._waiting_running, self._waiting = self._waiting, []
@@ -150,8 +159,8 @@ class Writer:
             return
         try:
             prepared = self.store.prepare(writes)
-        except StoreError as error:
-            self.die(error)
+        except Exception as error:  # with anything else than a StoreError all would wait for ever
+            self.die(error if isinstance(error, StoreError) else unforeseen(error))
         else:
             self.committer.submit(prepared)
 
