@@ -214,7 +214,7 @@ class _Quiet(uvicorn.Server):
 
 def _server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
     config = uvicorn.Config(
-        app, http="httptools", lifespan="off", log_config=None, log_level=settings.log_level,
+        app, http="httptools", lifespan="off", log_config=None,
         access_log=False, backlog=BACKLOG, server_header=False,
         timeout_graceful_shutdown=int(settings.shutdown_timeout.total_seconds()) + 1,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import msgspec
 
 
 class JsonLines(logging.Formatter):
-    """`{"at", "level", "logger", "message", …}`; a traceback is one field."""
+    """`{"at", "level", "logger", "message", …}`; facts of a line are fields, a traceback is one field."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -19,16 +19,28 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        elif trace := getattr(record, "trace", ""):
+            line["exception"] = trace
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class TextLines(logging.Formatter):
+    """One line, and below it the traceback that was given as text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, or several."""
+        trace = getattr(record, "trace", "")
+        return super().format(record) + (f"\n{trace.rstrip()}" if trace else "")
 
 
 def configure_logging(level: str, style: str) -> None:
     """Log to standard error from now on; `style` is text or json."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    text = TextLines("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonLines() if style == "json" else text)
     root = logging.getLogger()
     root.handlers[:] = [handler]

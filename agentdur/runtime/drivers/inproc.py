@@ -24,6 +24,7 @@ from agentdur.core.state import Status
 from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.slots import Slot
+from agentdur.runtime.told import attempt_failed
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.context import (
     Context,
@@ -177,7 +178,8 @@ class InProcess:
 
     def _too_long(self, attempt: Attempt) -> None:
         error = JournalTooLong(
-            f"{attempt.id} has {attempt.slot.state.length}, the limit is {self.journal_max}"
+            f"{attempt.id} has {attempt.slot.state.length} entries, the limit is {self.journal_max} "
+            "(journal-length-limit)"
         )
         self._rejected(attempt, Failed(error=failure_for(error).error, pause=True))
 
@@ -207,6 +209,8 @@ class InProcess:
         if slot is not None:
             slot.step_failures = attempt.step_failures
         policy = self._options(attempt).retry
+        slot = slot or self.machine.slots.find(attempt.id)
+        before = None if slot is None else slot.state
         self.machine.dispatch(
             c.Fail(
                 id=attempt.id, attempt=attempt.number, error=failure.error, policy=policy,
@@ -214,6 +218,8 @@ class InProcess:
                 entry=failure.entry, chance=self.machine.world.chance(),
             )
         )  # fmt: skip
+        if slot is not None and before is not None and slot.state is not before:
+            attempt_failed(before, slot.state, failure.error, self.machine.now)
 
     def ended(self, attempt: Attempt) -> None:
         """The handler's task is gone."""
