@@ -3,12 +3,15 @@
 agentdur          one process: engine on a SQLite file behind the shared bare door
 agentdur-ingress  one process: `agentdur.server.serve`, its own ingress, as `agentdur serve` runs it
 
-All defaults, but for the store's path: WAL, synchronous=FULL, group commit. The package is installed from this
-checkout, editable.
+All defaults, but for the store's path: WAL, synchronous=FULL, group commit. Both settle their memory as
+`agentdur serve` does (`agentdur.server.settle_memory`). The package is installed from this checkout.
 """
 
+import importlib
 import os
 import subprocess
+import sys
+from typing import ClassVar
 
 from benchlib.base import DoorPeer, Peer
 
@@ -18,13 +21,17 @@ DURABILITY = "WAL, synchronous=FULL, group commit; fsync before a step starts an
 
 class _Installed:
     venv = "agentdur"
-    requirements = ["-e", REPO]
+    requirements: ClassVar[list[str]] = ["-e", REPO]
     durability = DURABILITY
 
     def versions(self) -> str:
-        code = "import importlib.metadata as m;print('; '.join(f'{n} {m.version(n)}' for n in " \
-               "('agentdur', 'uvicorn', 'uvloop', 'httptools', 'msgspec', 'fastapi')))"
-        return subprocess.run([self.python, "-c", code], capture_output=True, text=True).stdout.strip()
+        code = (
+            "import importlib.metadata as m;print('; '.join(f'{n} {m.version(n)}' for n in "
+            "('agentdur', 'uvicorn', 'uvloop', 'httptools', 'msgspec', 'fastapi')))"
+        )
+        return subprocess.run(
+            [self.python, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
 
 class Embedded(_Installed, DoorPeer):
@@ -38,7 +45,7 @@ class Embedded(_Installed, DoorPeer):
 class Ingress(_Installed, Peer):
     name = "agentdur-ingress"
     inproc = False
-    skip = {"W3"}
+    skip: ClassVar[set[str]] = {"W3"}
 
     def start(self) -> None:
         self.port = self.ctx.base_port
@@ -65,19 +72,6 @@ PEERS = {"agentdur": Embedded, "agentdur-ingress": Ingress}
 
 
 def serve(cfg: dict) -> None:
-    import sys
-
+    """The half that runs in agentdur's environment; this file is also read where agentdur is not."""
     sys.path.insert(0, REPO)
-    from benchlib import door
-
-    from agentdur.config import Settings
-    from agentdur.server import serve as serve_app
-    from benchmarks import bench_app
-
-    app = bench_app.make(door.Effects(cfg["effects"]))
-    store = f"sqlite:///{cfg['dir']}/agentdur.db"
-    if cfg["mode"] == "serve":
-        serve_app(app, Settings(store=store, ingress_port=cfg["port"], admin_port=cfg["admin"]))
-        return
-    ops = bench_app.Ops(app, store)
-    door.serve(door.Door(ops.table(), ops.startup, ops.shutdown), cfg["port"])
+    importlib.import_module("benchmarks.bench_serve").serve(cfg)

@@ -213,8 +213,8 @@ class Front:
         """Attach waits, output does not; each has its own way to say that there is no such invocation."""
         if verb == "attach":
             try:
-                answer = await self._waits.wait(self._engine.attach(invocation), receive)
-                return _retained(answer, self._handler_of(answer))
+                ended = await self._waits.wait(self._engine.attach(invocation), receive)
+                return _retained(ended, self._handler_of(ended))
             except UnknownInvocation:
                 return invocation_error(invocation, Failure(404, errors.NOT_FOUND))
         try:

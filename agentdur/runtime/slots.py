@@ -24,8 +24,8 @@ class Slot:
     """An invocation in memory. `touched`: the commit that holds its last change."""
 
     __slots__ = (
-        "attempt", "callees", "entries", "id", "new", "saved", "seq", "sleeps", "state", "step_failures", "touched",
-        "waiting",
+        "attempt", "callees", "entries", "id", "new", "saved", "seq", "sleeps", "state", "step_failures",
+        "touched", "waiting",
     )  # fmt: skip
 
     def __init__(self, invocation: InvocationId, seq: int, state: Invocation | None, new: bool) -> None:

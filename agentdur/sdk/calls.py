@@ -55,13 +55,14 @@ class Calls:
         """Start a handler of a Service, now or after a delay."""
         return typed_send(self._attempt, tpe, arg, Options(idempotency_key, headers, delay=send_delay))
 
-    def object_send(  # noqa: PLR0917 - restate-sdk's signature
+    def object_send(
         self,
         tpe: Fn,
         key: str,
         arg: Any = None,
         send_delay: timedelta | None = None,
         idempotency_key: str | None = None,
+        *,
         headers: dict[str, str] | None = None,
     ) -> SendHandle:
         """Start a handler of a VirtualObject, now or after a delay."""

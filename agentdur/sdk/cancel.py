@@ -9,23 +9,50 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
 from agentdur.core import journal as j
+from agentdur.core.replay import Recorded
 from agentdur.sdk.branch import Branch
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.future import NEVER, DurableFuture
 
-if TYPE_CHECKING:
-    from agentdur.sdk.attempt import Attempt
-
 CANCEL_BRANCH = "~cancel"
 CANCELLED = "cancelled"
 _NAMES = msgspec.json.Decoder(list[str])
+
+
+class Attempt(Protocol):
+    """What cancellation needs of an attempt."""
+
+    branches: dict[Branch, asyncio.Task[Any]]
+    buffer: list[j.Proposal]
+    calls: list[Any] | None
+    cancels: tuple[int, ...]
+    closed: bool
+    decided: int
+    deciding: bool
+    decisions: tuple[tuple[int, frozenset[str]], ...]
+    loop: asyncio.AbstractEventLoop
+    next_completion: int
+    pending: dict[int, Any]
+    recorded: Recorded
+    root: Branch
+    task: asyncio.Task[Any] | None
+
+    def add(self, entry: j.Proposal) -> None:
+        """Propose soon."""
+
+    def flush(self) -> None:
+        """Propose what is buffered."""
+
+    def park(self, branch: Branch, thing: Any) -> Generator[Any, Any, None]:
+        """Wait until `thing` is complete."""
 
 
 class Decision:
