@@ -154,7 +154,7 @@ async def test_compensation_runs_and_a_second_cancel_interrupts_it(stage: Stage)
     sent = await stage.client.service_send(work)
     await waiting(stage, sent, 2)
     await cancel(stage, sent)
-    await until(lambda: ledger.count("undo one"))
+    await waiting(stage, sent, 8)  # "undo one" and the sleep after it are committed
     await stage.restart()
     await cancel(stage, sent)
     assert await stage.client.attach(sent.invocation_id) == "both undone"

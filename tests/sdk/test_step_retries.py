@@ -180,5 +180,5 @@ async def test_a_result_over_the_limit_is_a_terminal_failure_that_names_the_step
 
     await stage.start(svc, knobs=Knobs(entry_size=1000))
     assert await stage.client.service_call(work, 998) == 998
-    with pytest.raises(TerminalError, match="step 'big' returned 1001 bytes, the limit is 1000"):
+    with pytest.raises(TerminalError, match="step 'big' has 1001 bytes, the limit is 1000"):
         await stage.client.service_call(work, 999)
