@@ -84,7 +84,8 @@ def _killed_three_times(server: Server, llm: ScriptedLLMProcess, ledger: Path, q
         asked_after, begun_after = asked(llm) - asked_before, begun(ledger) - begun_before
         assert not {turn for turn in asked_after if turn is not None and turn < turns}
         assert not tools & set(begun_after)
-    assert sum(asked(llm).values()) == 4 + 2  # two kills found the model thinking
+    assert set(asked(llm)) == set(range(4))
+    assert sum(asked(llm).values()) <= 4 + 2  # at most the two turns a kill found unanswered
     assert set(begun(ledger).values()) <= {1, 2}
     server.stop()
     journal = demo_world.read_journal(server.store, invocation, server.folder / "at-the-end")
