@@ -3,18 +3,25 @@ ends the invocation."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from agentdur.core.errors import BadRequest, EntryTooLarge, NotSerializable
+from agentdur.core.replay import Recorded
+from agentdur.core.target import Target
 from agentdur.sdk.checks import check_size
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.service_handler import Handler
 
-if TYPE_CHECKING:
-    from agentdur.sdk.attempt import Attempt
+
+class Handed(Protocol):
+    """What is needed of an attempt."""
+
+    entry_size: int
+    recorded: Recorded
+    target: Target
 
 
-def input_of(attempt: Attempt, handler: Handler) -> Any:
+def input_of(attempt: Handed, handler: Handler) -> Any:
     """The argument of the call."""
     try:
         return handler.input_serde.deserialize(attempt.recorded.input.value)
@@ -22,7 +29,7 @@ def input_of(attempt: Attempt, handler: Handler) -> Any:
         raise TerminalError(str(error), 400, {"agentdur_code": error.code}) from error
 
 
-def output_of(attempt: Attempt, handler: Handler, value: Any) -> bytes:
+def output_of(attempt: Handed, handler: Handler, value: Any) -> bytes:
     """What the handler returned, as bytes within the limit of an entry."""
     try:
         data = handler.output_serde.serialize(value)

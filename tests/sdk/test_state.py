@@ -176,7 +176,8 @@ async def test_a_value_over_the_limit_is_refused_with_its_name(stage: Stage):
         return "stored"
 
     await stage.start(obj, knobs=Knobs(entry_size=1000))
-    assert "state 'big' has 2002 bytes, the limit is 1000 (entry-size-limit)" in await stage.client.object_call(put, "k")
+    told = await stage.client.object_call(put, "k")
+    assert "state 'big' has 2002 bytes, the limit is 1000 (entry-size-limit)" in told
 
 
 # -- who may do what
