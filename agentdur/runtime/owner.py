@@ -325,14 +325,20 @@ class Engine:
 
     # -- views
 
+    async def _readable(self) -> None:
+        """Until what is being committed can be read; the StoreError when the store has failed."""
+        if self.machine.error is not None:
+            raise self.machine.error
+        await self._durable(self.machine.writer.number - 1)
+
     async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
         """Everything known about one invocation."""
-        await self._durable(self.machine.writer.number - 1)
+        await self._readable()
         return views.describe(self.machine, invocation)
 
     async def list(self, which: Filter) -> list[dict[str, Any]]:
         """Stored invocations, newest first."""
-        await self._durable(self.machine.writer.number - 1)
+        await self._readable()
         return [views.summary(self.machine, row) for row in self.store.list(which)]
 
 

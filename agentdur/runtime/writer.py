@@ -14,7 +14,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from agentdur.core.errors import StoreError, StoreFailed
+from agentdur.core.errors import AgentdurError, NotRunning, StoreError, StoreFailed
 from agentdur.core.ports import Store, Writes
 
 
@@ -102,6 +102,7 @@ class Writer:
         self.number = 1
         self.committed = 0
         self.busy = self.due = self.dead = False
+        self._error: AgentdurError = NotRunning("nothing is committed any more")
         self._after: list[Callable[[], None]] = []
         self._after_running: list[Callable[[], None]] = []
         self._waiting: list[asyncio.Future[None]] = []
@@ -134,7 +135,9 @@ class Writer:
         if number <= self.committed:
             return None
         future = self.loop.create_future()
-        if number < self.number:
+        if self.dead:
+            future.set_exception(self._error)
+        elif number < self.number:
             self._waiting_running.append(future)
         else:
             self.touch()
@@ -190,7 +193,7 @@ class Writer:
         """The store failed: nothing more is committed, and who waits is told."""
         if self.dead:
             return
-        self.dead = True
+        self.dead, self._error = True, error
         self.committer.stop()
         for future in (*self._waiting_running, *self._waiting):
             if not future.done():
