@@ -27,11 +27,13 @@ from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.runtime.names import Names
 from agentdur.runtime.slots import Slot, Slots
 from agentdur.runtime.timers import Timers
+from agentdur.runtime.told import store_failed, store_is_back
 from agentdur.runtime.world import World
 from agentdur.runtime.writer import Committer, Writer
 
 _OBJECT = (c.Acquire, c.Release, c.EditState)
 _PROMISE = (c.ReadPromise, c.SettlePromise)
+REVIVE_SECONDS_MIN = 0.1
 REVIVE_SECONDS_MAX = 10.0
 
 
@@ -75,7 +77,7 @@ class Machine:
         """When the commit that is being collected began: the time of its entries, ms since the epoch."""
         self.error: StoreError | None = None
         self.stopping = False
-        self.revive_seconds = 0.1
+        self.revive_seconds = REVIVE_SECONDS_MIN
         self.reviver: asyncio.TimerHandle | None = None
         self._say: dict[type, Callable[[Any], None]] = dict.fromkeys(_OBJECT, self._say_object)
         self._say |= dict.fromkeys(_PROMISE, self._say_promise)
@@ -375,6 +377,8 @@ class Machine:
         self.unsettled = [waiting for waiting, _ in answers]
         number = self.writer.number
         self.writer.after_this(lambda: self._settled(slots, keys, answers, number))
+        if writes and self.revive_seconds != REVIVE_SECONDS_MIN:
+            self.writer.after_this(self._stored_again)
 
     def _settled(
         self,
@@ -387,7 +391,10 @@ class Machine:
         for waiting, answer in answers:
             _tell(waiting, answer)
         self.slots.evict(slots, keys, number)
-        self.revive_seconds = 0.1
+
+    def _stored_again(self) -> None:
+        self.revive_seconds = REVIVE_SECONDS_MIN
+        store_is_back()
 
     def _failed(self, error: StoreError) -> None:
         self.error = error
@@ -399,6 +406,7 @@ class Machine:
         self.waiting.clear()
         self.answers, self.unsettled = [], []
         if not self.stopping and self.reviver is None:
+            store_failed(error, self.revive_seconds)
             self.reviver = self.loop.call_later(self.revive_seconds, self._revive)
             self.revive_seconds = min(self.revive_seconds * 2, REVIVE_SECONDS_MAX)
 
