@@ -33,6 +33,7 @@ def main() -> int:
     """Tell it as it happens; 1 when anything is not as it must be."""
     console = Console(width=80, highlight=False)
     model = world.real_model()
+    world.compile_once()
     console.print("\n[bold]An agent is killed in the middle of its work.[/] Does it finish it?\n")
     try:
         with tempfile.TemporaryDirectory(prefix="agentdur-demo-") as folder, ExitStack() as stack:

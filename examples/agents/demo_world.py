@@ -187,9 +187,14 @@ def environment_for(model: str, base_url: str, ledger: Path) -> dict[str, str]:
     told["NO_PROXY"] = told["no_proxy"] = ",".join(
         filter(None, ["127.0.0.1", os.environ.get("NO_PROXY", "")])
     )
-    if told.pop("PYTHONDONTWRITEBYTECODE", None):  # keep the sources clean, but compile LiteLLM only once
-        told["PYTHONPYCACHEPREFIX"] = str(Path(sys.prefix, "demo-pycache"))
     return told
+
+
+def compile_once() -> None:
+    """Where Python is told to write no bytecode, each process of the demo would compile all it imports, and
+    LiteLLM is large: keep the sources clean, but compile them only once, beside the interpreter."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(sys.prefix, "demo-pycache"))
 
 
 def free_ports(count: int) -> list[int]:

@@ -46,6 +46,7 @@ def test_killed_three_times_in_different_places_it_answers_and_repeats_only_what
     """While the model thinks about its first turn, while two pages are read, and while the model thinks about
     the last turn. What the file has at each of these moments never happens again."""
     pytest.importorskip("litellm")
+    demo_world.compile_once()
     ledger = tmp_path / "tools.jsonl"
     with demo_world.pages_served(SECONDS) as pages:
         script = [
