@@ -11,11 +11,18 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from agentdur.core.errors import StoreFailed
+from agentdur.core.errors import StoreError, StoreFailed
 from agentdur.core.ports import Writes
 from agentdur.stores.batch import Batch, make_batch
 from agentdur.stores.migrate import migrate
-from agentdur.stores.sqlite_file import FAILURES, FileLock, connect, require_writable, told
+from agentdur.stores.sqlite_file import (
+    FAILURES,
+    FileLock,
+    connect,
+    file_identity,
+    require_writable,
+    told,
+)
 from agentdur.stores.sqlite_reads import SqliteReads
 from agentdur.stores.statements import DOOR, by_row, doors
 
@@ -29,6 +36,7 @@ class SqliteStore(SqliteReads):
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._failed: Batch | None = None
+        self._file: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Create or migrate; nothing when it is open. A StoreError says why it cannot be opened."""
@@ -37,8 +45,10 @@ class SqliteStore(SqliteReads):
         try:
             self._lock.take()
             require_writable(self.path)
+            self._require_same_file()
             self._writer = connect(self.path)
-            migrate(self._writer)
+            self._migrate(self._writer)
+            self._file = file_identity(self.path)
             for statement in doors():
                 self._writer.execute(statement)
             self._reader = connect(self.path)
@@ -49,6 +59,20 @@ class SqliteStore(SqliteReads):
         except BaseException:
             self.close()
             raise
+
+    def _migrate(self, writer: sqlite3.Connection) -> None:
+        try:
+            migrate(writer)
+        except StoreError as error:
+            raise type(error)(f"{self.path}: {error.detail}") from error
+
+    def _require_same_file(self) -> None:
+        """What is written to a file that was removed is gone when the process ends: nothing more may be
+        acknowledged, and an empty file must not take its place unnoticed."""
+        if self._file is not None and file_identity(self.path) != self._file:
+            raise StoreFailed(
+                f"{self.path} was removed or replaced while it was open: put a copy there and start again"
+            )
 
     def close(self) -> None:
         """Let go of the file. No commit may be under way."""
@@ -77,6 +101,7 @@ class SqliteStore(SqliteReads):
             raise StoreFailed(f"{self.path} is not open")
         if self._failed is not None and self._failed is not prepared:
             raise StoreFailed(f"{self.path}: the commit before this one failed. Open the store again")
+        self._require_same_file()
         self._failed = prepared
         try:
             if prepared.by_row:

@@ -101,6 +101,15 @@ def require_writable(path: str) -> None:
         raise StoreReadOnly(path)
 
 
+def file_identity(path: str) -> tuple[int, int] | None:
+    """(device, inode), None when there is no such file."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 def connect(path: str) -> sqlite3.Connection:
     """A connection in autocommit mode; the caller keeps to one thread at a time."""
     connection = sqlite3.connect(
