@@ -41,12 +41,13 @@ def asked(llm: ScriptedLLMProcess) -> Counter[int | None]:
 
 
 def test_killed_three_times_in_different_places_it_answers_and_repeats_only_what_was_under_way(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """While the model thinks about its first turn, while two pages are read, and while the model thinks about
     the last turn. What the file has at each of these moments never happens again."""
     pytest.importorskip("litellm")
-    demo_world.compile_once()
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(Path(sys.prefix, "demo-pycache")))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     ledger = tmp_path / "tools.jsonl"
     with demo_world.pages_served(SECONDS) as pages:
         script = [
