@@ -14,6 +14,8 @@ TYPED := agentdur $(wildcard examples)
 # litellm must not fetch its price list, and openai-agents must not export traces, while tests run.
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 export OPENAI_AGENTS_DISABLE_TRACING := 1
+# Tests and the demo start many processes; without compiled files each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # uv reads the overrides in pyproject.toml; pip has none and settles for older releases of some frameworks.
 # `--group` needs pip 25.1, newer than what Python 3.11 brings along.
