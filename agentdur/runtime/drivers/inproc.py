@@ -92,10 +92,11 @@ class InProcess:
         """Begin an attempt when there is room for it."""
         if self.stopping:
             return
-        if len(self.live) >= self.live_max and not self._make_room():
-            self.ready.append((slot, attempt))
+        if len(self.live) < self.live_max:
+            self._begin(slot, attempt)
             return
-        self._begin(slot, attempt)
+        self.ready.append((slot, attempt))  # behind those who wait already
+        self._let_in()
 
     def _begin(self, slot: Slot, number: int) -> None:
         state = slot.state
