@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 EPOCH_MS = 1_700_000_000_000
-TURNS_MAX = 400_000
+TURNS_MAX = 100_000
 """Callbacks in one life; a run needs a few thousand."""
 
 

@@ -160,6 +160,8 @@ def _exact(op: list[Any]) -> Any:
             return values[::-1]
         case ["shared", value]:
             return [value, value]
+        case ["ticks", value]:
+            return [value, 8]
         case ["signal", value]:
             return [[value, 1], [value, 2]]
         case ["saga", code]:

@@ -39,6 +39,7 @@ class Checks:
         self.stored: set[InvocationId] = set()
         self.gone: set[InvocationId] = set()
         self.disturbed: set[InvocationId] = set()
+        self.completed: set[tuple[InvocationId, int]] = set()
         self.run_names: dict[tuple[InvocationId, int], str] = {}
         self.issued: set[tuple[InvocationId, str]] = set()
         self.done: set[tuple[InvocationId, str]] = set()
@@ -84,6 +85,7 @@ class Checks:
             self.results.pop(invocation, None)
             self.issued -= {known for known in self.issued if known[0] == invocation}
             self.done -= {known for known in self.done if known[0] == invocation}
+            self.completed -= {known for known in self.completed if known[0] == invocation}
             for step in [known for known in self.executions if known[0] == invocation]:
                 del self.executions[step]  # the id may come back
                 del self.keys[self.key_of.pop(step)]
@@ -106,8 +108,12 @@ class Checks:
         if isinstance(entry, j.Run):
             self.run_names[(invocation, entry.completion)] = entry.name
             self.issued.add((invocation, entry.name))
-        elif isinstance(entry, j.Completion) and entry.of == "Run":
-            self.done.add((invocation, self.run_names[(invocation, entry.id)]))
+        elif isinstance(entry, j.Completion):
+            if (invocation, entry.id) in self.completed:
+                raise Violation(f"{invocation}: completion {entry.id} is stored twice: {entry}")
+            self.completed.add((invocation, entry.id))
+            if entry.of == "Run":
+                self.done.add((invocation, self.run_names[(invocation, entry.id)]))
 
     def _same_as_stored(self, seqs: set[int]) -> None:
         for seq in seqs:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import sys
 import traceback
@@ -273,6 +274,7 @@ class Life:
         if hasattr(self, "engine") and hasattr(self.engine, "driver"):
             self.engine.driver.stopping = True
             self.engine.driver.ready.clear()
+            self.engine.machine.dispatch = lambda message: None  # type: ignore[method-assign]  # it is dead
 
     # -- what its doors tell
 
@@ -414,20 +416,23 @@ class Life:
 def simulate(seed: int, on_line: Callable[[str], None] | None = None) -> Outcome:
     """Run one seed."""
     limits = slots.CACHED_KEYS_MAX, timers.IN_MEMORY_MAX
-    simulation = Simulation(seed, on_line)
-    slots.CACHED_KEYS_MAX = simulation.plan.cached_keys
-    timers.IN_MEMORY_MAX = simulation.plan.timers_in_memory
     silenced, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    gc.disable()  # what a crash leaves behind is collected at the end
+    log = logging.getLogger("agentdur")
+    quiet, log.disabled = log.disabled, True
+    gc.disable()  # what a crash leaves behind is collected at the end, and has nothing to say
     try:
-        return simulation.run()
+        with warnings.catch_warnings(action="ignore"):
+            simulation = Simulation(seed, on_line)
+            slots.CACHED_KEYS_MAX = simulation.plan.cached_keys
+            timers.IN_MEMORY_MAX = simulation.plan.timers_in_memory
+            outcome = simulation.run()
+            del simulation
+            gc.collect()
+            return outcome
     finally:
         slots.CACHED_KEYS_MAX, timers.IN_MEMORY_MAX = limits
-        del simulation
         gc.enable()
-        with warnings.catch_warnings(action="ignore"):
-            gc.collect()
-        sys.unraisablehook = silenced
+        log.disabled, sys.unraisablehook = quiet, silenced
 
 
 # -- the command line

@@ -244,6 +244,22 @@ class Handlers:
         for number in range(count):
             ctx.object_send(self.append, key, [name, path, number])
 
+    async def op_burst(self, ctx: Context, path: str, key: str) -> None:
+        """A key that is taken, given back and taken again, with others waiting for it each time."""
+        for how in ("at once", "step"):
+            for _ in range(2):
+                ctx.object_send(self.add, key, how)
+            await ctx.sleep(ms(1))
+
+    async def op_ticks(self, ctx: Context, path: str, value: int) -> Any:
+        """Much arrives while a step fails and is tried again."""
+        sleeps = [ctx.sleep(ms(10 + 9 * number)) for number in range(8)]
+
+        async def watches() -> int:
+            return len([await sleep for sleep in sleeps])
+
+        return await asyncio.gather(self.step(ctx, path, "flaky", value), watches())
+
     async def op_awakeable(self, ctx: Context, path: str, how: str, value: Any, timeout: int) -> Any:
         name, answer = ctx.awakeable(type_hint=object)
         await ctx.run(path, self.outside.publish, ctx, path, name, (how, value))
@@ -316,7 +332,8 @@ class Handlers:
 
 LEAVES = (
     "step", "step", "step", "sleep", "random", "time", "futures", "late", "shared", "select", "add", "read",
-    "appends", "awakeable", "signal", "saga", "flow", "crowd",
+    "appends", "awakeable", "signal", "saga", "flow", "crowd", "burst",
+    "ticks",
 )  # fmt: skip
 INNER = ("gather", "group", "race", "call", "idem", "send", "attach")
 LEAVES_OTHERS_WAITING = ("signal", "flow")
@@ -386,7 +403,7 @@ class Programs:
     def of_shared(self, _: int) -> list[Any]:
         return [self.number()]
 
-    of_signal = of_shared
+    of_signal = of_ticks = of_shared
 
     def of_select(self, _: int) -> list[Any]:
         return [self.number(), self._rng.choice((0, 20, 300))]
@@ -396,6 +413,8 @@ class Programs:
 
     def of_read(self, _: int) -> list[Any]:
         return [self._rng.choice(KEYS)]
+
+    of_burst = of_read
 
     def of_appends(self, _: int) -> list[Any]:
         return [self._rng.choice(KEYS), self._rng.randint(1, 4), self.number()]

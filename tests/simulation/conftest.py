@@ -1,0 +1,22 @@
+"""How many seeds: `--simulation-seeds 20000`, or AGENTDUR_SIMULATION_SEEDS in the environment."""
+
+import os
+
+import pytest
+
+SEEDS = 1_000
+"""In the whole suite; a chunk of them is a test, so that workers share them."""
+CHUNK = 50
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    default = int(os.environ.get("AGENTDUR_SIMULATION_SEEDS", SEEDS))
+    parser.addoption("--simulation-seeds", type=int, default=default, help="seeds of the simulation to run")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "chunk" in metafunc.fixturenames:
+        seeds = metafunc.config.getoption("--simulation-seeds", SEEDS)
+        starts = range(0, seeds, CHUNK)
+        chunks = [range(start, min(start + CHUNK, seeds)) for start in starts]
+        metafunc.parametrize("chunk", chunks, ids=[f"{c.start}-{c.stop - 1}" for c in chunks])
