@@ -19,12 +19,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentdur.admin.app import create_admin
 from agentdur.admin.settings import AdminSettings
-from agentdur.config import Settings, installed_version, load_settings
+from agentdur.config import Loaded, Settings, installed_version, load_settings
 from agentdur.core.catalog import Catalog, HandlerOptions
-from agentdur.core.errors import AddressInUse, BadDefinition, NotRunning
+from agentdur.core.errors import AddressInUse, AgentdurError, BadDefinition, NotRunning
 from agentdur.core.ports import Store
 from agentdur.ingress.app import create_ingress
+from agentdur.ingress.errors import engine_error
 from agentdur.ingress.openapi import openapi
+from agentdur.ingress.replies import send_reply
 from agentdur.ingress.settings import IngressSettings
 from agentdur.observe.logs import configure_logging
 from agentdur.runtime.owner import Engine, Knobs
@@ -58,8 +60,9 @@ class App:
         self.store = store
         self.engine: Engine | None = None
         self._ingress: ASGIApp | None = None
-        self._lifespan: Any = None
-        self._starting = asyncio.Lock()
+        self._late: asyncio.Task[None] | None = None
+        """Holds the engine that the first request started, until the loop ends."""
+        self._up: asyncio.Future[None]
         names = [service.name for service in self.services]
         for name in names:
             if names.count(name) > 1:
@@ -102,8 +105,9 @@ class App:
     @asynccontextmanager
     async def lifespan(self, _: Any = None) -> AsyncIterator[None]:
         """For an app this one is mounted into: `FastAPI(lifespan=agents.lifespan)`."""
-        settings = load_settings().settings
-        async with self.running(settings=settings) as engine:
+        loaded = load_settings()
+        settings = loaded.settings
+        async with self.running(store_of(self, loaded), settings=settings) as engine:
             self._ingress = create_ingress(engine, ingress_settings(settings))
             try:
                 yield
@@ -116,26 +120,53 @@ class App:
             await self._serve_lifespan(receive, send)
             return
         if self._ingress is None:
-            await self._start_late()
+            try:
+                await self._start_late()
+            except AgentdurError as error:
+                log.error("no engine could be started for the first request: %s", error)
+                if scope["type"] != "http":
+                    raise
+                await send_reply(send, engine_error(error), None)
+                return
         assert self._ingress is not None
         await self._ingress(scope, receive, send)
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        stage = "startup"
         try:
             async with self.lifespan():
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
+                stage = "shutdown"
         except Exception as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
             return
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start_late(self) -> None:
-        async with self._starting:
-            if self._ingress is None:
-                self._lifespan = self.lifespan()
-                await self._lifespan.__aenter__()
+        """In a task of its own: when the loop ends, that is cancelled, and stops the engine as it should."""
+        if self._late is None or self._late.done():
+            self._up = asyncio.get_running_loop().create_future()
+            self._late = asyncio.create_task(self._stay(self._up), name="agentdur")
+        await asyncio.shield(self._up)
+
+    async def _stay(self, up: asyncio.Future[None]) -> None:
+        try:
+            async with self.lifespan():
+                up.set_result(None)
+                await asyncio.get_running_loop().create_future()  # until this task is cancelled
+        except Exception as error:
+            if up.done():
+                raise
+            up.set_exception(error)
+
+
+def store_of(app: App, loaded: Loaded) -> str | Store:
+    """The store that a setting names, else the App's own, else the default."""
+    if loaded.sources["store"] == "default" and app.store is not None:
+        return app.store
+    return loaded.settings.store
 
 
 def knobs_of(settings: Settings) -> Knobs:
@@ -157,11 +188,13 @@ def ingress_settings(settings: Settings) -> IngressSettings:
     )
 
 
-def serve(app: App, settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, then drain. Answers the exit code; raises before it serves."""
+def serve(app: App, settings: Settings, store: str | Store | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, then drain. Answers the exit code; raises before it serves.
+
+    The store is `store`, else the App's own, else the settings'."""
     configure_logging(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=_loops().new_event_loop) as runner:
-        return runner.run(_serve(app, settings))
+        return runner.run(_serve(app, settings, store))
 
 
 def settle_memory() -> None:
@@ -172,12 +205,12 @@ def settle_memory() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-async def _serve(app: App, settings: Settings) -> int:
+async def _serve(app: App, settings: Settings, store: str | Store | None) -> int:
     ingress_socket = _listen(settings.host, settings.ingress_port, "ingress_port")
     admin_socket = _listen(settings.host, settings.admin_port, "admin_port")
     host = settings.host
     endpoint = f"http://{host}:{ingress_socket.getsockname()[1]}/"
-    async with app.running(settings.store, settings=settings) as engine:
+    async with app.running(store, settings=settings) as engine:
         ingress = create_ingress(engine, ingress_settings(settings))
         about = AdminSettings(ingress_endpoint=endpoint, version=installed_version())
         servers = [
@@ -194,7 +227,8 @@ async def _serve(app: App, settings: Settings) -> int:
         print(f"agentdur {installed_version()} serves {names} at {endpoint} (admin {admin})", flush=True)
         waiting = asyncio.ensure_future(stop.wait())
         await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        log.info("stopping: what runs is given %s to come to a rest", settings.shutdown_timeout)
+        seconds = settings.shutdown_timeout.total_seconds()
+        log.info("stopping: what runs is given %.3g s to come to a rest", seconds)
         for server, _ in servers:
             server.should_exit = True
         await engine.drain()

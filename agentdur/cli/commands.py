@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from msgspec.structs import replace
 
 from agentdur import server
 from agentdur.cli.admin_api import AdminApi, admin_url
@@ -78,11 +77,8 @@ def serve(
     }
     loaded = load_settings(given, file=config)
     found = load_app(target)
-    settings = loaded.settings
-    if loaded.sources["store"] == "default" and isinstance(found.store, str):
-        settings = replace(settings, store=found.store)
     try:
-        code = server.serve(found, settings)
+        code = server.serve(found, loaded.settings, server.store_of(found, loaded))
     except SystemExit:
         code = (
             Exit.FAILURE

@@ -61,6 +61,8 @@ def told(error: Exception, path: str) -> StoreError:
     match error:
         case sqlite3.Error():
             return _of_sqlite(error, path)
+        case FileNotFoundError():
+            return StoreFailed(f"{path}: there is no folder {os.path.dirname(path)}")
         case OSError():
             kind = _OS_ERRORS.get(error.errno or 0, StoreFailed)
             return kind(f"{path}: {error.strerror or error}")
