@@ -1,0 +1,35 @@
+#!/bin/sh
+# The benchmarks. Without arguments: in one process and through HTTP, beside the limit; about two minutes.
+#
+#   benchmarks/run.sh [--seconds S] [--reps N]       both, with these arguments
+#   benchmarks/run.sh inproc|ingress|limit|million|growth|store_commit [ARGS]
+#   benchmarks/run.sh --harness DIR [ARGS]           the peer harness in DIR, with agentdur among its peers
+#
+# RESTATE_SERVER=/path/to/restate-server adds Restate to what goes through HTTP.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+[ -x "$python" ] || python=python3
+
+case "${1:-}" in
+--harness)
+    [ $# -ge 2 ] || { echo "benchmarks/run.sh: --harness needs the harness's directory" >&2; exit 2; }
+    harness=$2
+    shift 2
+    exec "$python" "$harness/run.py" --peer-file benchmarks/peer_agentdur.py "$@"
+    ;;
+inproc | ingress | limit | million | growth | store_commit)
+    program=$1
+    shift
+    exec "$python" -m "benchmarks.$program" "$@"
+    ;;
+"" | -*)
+    "$python" -m benchmarks.inproc "$@"
+    echo
+    exec "$python" -m benchmarks.ingress "$@"
+    ;;
+*)
+    sed -n 's/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
