@@ -404,7 +404,10 @@ class Attempt:
                 return
             if branch.recorded:
                 index, there = branch.recorded[-1]
-                made = "an await that nothing recorded completes"
+                made = (
+                    "an await that nothing recorded completes (a timeout of asyncio is not journaled: "
+                    "race by ctx.select with ctx.sleep)"
+                )
                 self.mismatch(Mismatch(index, describe(there), made))
             yield from self.park(branch, thing)
 
