@@ -18,12 +18,11 @@ from agentdur import (
     RunOptions,
     Service,
     TerminalError,
-    step,
 )
 from agentdur.core import journal as j
 from agentdur.core.errors import NestedOperation
 from agentdur.sdk.serde import BytesSerde
-from tests.support.stage import Ledger, Stage, check_journal, until
+from tests.support.stage import Ledger, Stage, until
 
 
 class Note(BaseModel):
@@ -307,6 +306,40 @@ async def test_the_idempotency_key_is_the_same_on_every_attempt_and_for_no_other
     assert len({key for keys in seen.values() for key in keys}) == 4
 
 
+async def test_inside_its_action_the_key_is_that_of_the_step_wherever_it_runs(stage: Stage):
+    """Steps that are awaited in another order than they were made, together, or from tasks and threads."""
+    svc = Service("Steps")
+
+    @svc.handler()
+    async def work(ctx: Context) -> list[list[str]]:
+        late: list[asyncio.Task[str]] = []
+
+        async def key(seconds: float = 0) -> str:
+            await asyncio.sleep(seconds)
+            return ctx.idempotency_key
+
+        async def in_task() -> str:
+            return await asyncio.create_task(key())
+
+        async def leaves_a_task() -> str:
+            late.append(asyncio.create_task(key(0.005)))
+            return ctx.idempotency_key
+
+        made, futures = [], []
+        for action in (key, in_task, leaves_a_task, lambda: ctx.idempotency_key):
+            made.append(ctx.idempotency_key)
+            futures.append(ctx.run("step", action))
+        seen = [await futures[2], await futures[1]]
+        await agentdur.gather(futures[0], futures[3])
+        return [made, [await futures[0], seen[1], seen[0], await futures[3]], [made[2], await late[0]]]
+
+    await stage.start(svc)
+    made, seen, late = await stage.client.service_call(work)
+    assert seen == made
+    assert len(set(made)) == 4
+    assert late[0] == late[1]
+
+
 # -- what is refused inside a step
 
 
@@ -397,52 +430,6 @@ async def test_a_context_of_another_invocation_is_refused(stage: Stage):
     with pytest.raises(NotInHandler):
         kept[0].sleep(timedelta(0))
     assert said == ["AD0030", "AD0030"]
-
-
-# -- @step
-
-
-async def test_a_decorated_function_is_a_step_wherever_a_handler_calls_it(stage: Stage):
-    svc, ledger = Service("Steps"), Ledger()
-
-    @step
-    async def fetch(city: str) -> str:
-        return ledger.write(city)
-
-    @step(name="named", options=RunOptions(max_attempts=1))
-    def broken() -> str:
-        raise ValueError("no")
-
-    async def helper() -> str:
-        return await fetch("Rome")
-
-    @svc.handler()
-    async def work(ctx: Context) -> list[str]:
-        assert agentdur.current_context() is ctx
-        out = [await fetch("Oslo"), await helper(), *await asyncio.gather(fetch("Bonn"), fetch("Graz"))]
-        try:
-            await broken()
-        except TerminalError as error:
-            out.append(error.message)
-        return out
-
-    await stage.start(svc)
-    sent = await stage.client.service_send(work)
-    answer = await stage.client.attach(sent.invocation_id)
-    assert answer == ["Oslo", "Rome", "Bonn", "Graz", "ValueError('no')"]
-    assert sorted(runs(stage, sent.invocation_id)) == ["fetch"] * 4 + ["named"]
-    check_journal(stage.journal(sent.invocation_id))
-
-
-async def test_a_decorated_function_refuses_to_run_without_a_journal():
-    @step
-    async def fetch() -> None:
-        raise AssertionError("it ran")
-
-    with pytest.raises(NotInHandler):
-        await fetch()
-    with pytest.raises(NotInHandler):
-        agentdur.current_context()
 
 
 async def test_a_step_that_is_never_awaited_never_runs(stage: Stage):
