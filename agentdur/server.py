@@ -189,7 +189,8 @@ def ingress_settings(settings: Settings) -> IngressSettings:
 
 
 def serve(app: App, settings: Settings, store: str | Store | None = None) -> int:
-    """Serve until SIGTERM or SIGINT, then drain. Answers the exit code; raises before it serves.
+    """Serve until SIGTERM or SIGINT, then drain; a second one ends the draining. Answers the exit code;
+    raises before it serves.
 
     The store is `store`, else the App's own, else the settings'."""
     configure_logging(settings.log_level, settings.log_format)
@@ -218,8 +219,16 @@ async def _serve(app: App, settings: Settings, store: str | Store | None) -> int
             (_server(create_admin(engine, about, openapi=openapi), settings), admin_socket),
         ]
         stop = asyncio.Event()
+
+        def asked_to_stop() -> None:
+            if stop.is_set():  # asked again: steps that run now run once more after the next start
+                engine.hurry()
+                for server, _ in servers:
+                    server.force_exit = True
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, asked_to_stop)
         settle_memory()
         tasks = [asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in servers]
         names = ", ".join(s.name for s in app.services) or "no services"

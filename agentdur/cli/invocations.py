@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from agentdur.cli.admin_api import AdminApi, segment
@@ -154,7 +155,8 @@ def _last_failure(one: dict[str, Any]) -> str:
 
 
 def _entry(one: dict[str, Any]) -> tuple[str, ...]:
-    result = one.get("failure") or one.get("value") or one.get("keys") or one.get("invocation_id") or ""
+    said = (one.get(name) for name in ("failure", "value", "keys", "invocation_id"))
+    result = next((value for value in said if value is not None), "")
     text = one.get("text") or f"{one['kind']} {one.get('of', one.get('signal', ''))}"
     return str(one["index"]), one.get("at") or "", text, _short(_shown(result))
 
@@ -162,6 +164,8 @@ def _entry(one: dict[str, Any]) -> tuple[str, ...]:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if value is None or isinstance(value, bool):
+        return msgspec.json.encode(value).decode()  # as everything else that came from a journal
     if isinstance(value, dict) and set(value) >= {"code", "message"}:
         return f"[{value['code']}] {value['message']}"
     if isinstance(value, list):

@@ -112,6 +112,10 @@ class Engine:
         await self.driver.drain(self.knobs.shutdown_seconds)
         await self.machine.close()
 
+    def hurry(self) -> None:
+        """End the draining now."""
+        self.driver.hurry = True
+
     async def stop(self) -> None:
         """Drain, and close the store."""
         await self.drain()

@@ -12,8 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agentdur.core.errors import StoreError
+from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Failure
 from agentdur.core.state import Invocation, Status
+
+NAMED_MAX = 10
+"""Invocations that one line names."""
 
 _log = logging.getLogger("agentdur.runtime")
 _CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
@@ -52,6 +56,15 @@ def _what_next(before: Invocation, after: Invocation | None, now: int) -> tuple[
         return logging.ERROR, f"paused, until `agentdur invocations resume {before.spec.id}`"
     wait = max(0, (after.head.retry_at or now) - now) / 1000
     return logging.WARNING, f"the next one is in {wait:.3g} s"
+
+
+def cut_short(invocations: list[InvocationId]) -> None:
+    """The time for draining is over."""
+    named = ", ".join(invocations[:NAMED_MAX]) + (", …" if len(invocations) > NAMED_MAX else "")
+    _log.warning("stopped while %d attempts ran; they start again with the next server: %s",
+        len(invocations), named,
+        extra={"fields": {"invocations": invocations[:NAMED_MAX]}},
+    )  # fmt: skip
 
 
 def store_failed(error: StoreError, seconds: float) -> None:

@@ -24,7 +24,7 @@ from agentdur.core.state import Status
 from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.slots import Slot
-from agentdur.runtime.told import attempt_failed
+from agentdur.runtime.told import attempt_failed, cut_short
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.context import (
     Context,
@@ -79,7 +79,7 @@ class InProcess:
         self.live: dict[Attempt, Slot] = {}
         self.idle: dict[Attempt, None] = {}  # longest waiting first
         self.ready: deque[tuple[Slot, int]] = deque()
-        self.stopping = False
+        self.stopping = self.hurry = False
         self._sweeper: asyncio.TimerHandle | None = None
         times = [m.options for s in machine.catalog.services.values() for m in s.handlers.values()]
         shortest = min((o.inactivity_timeout_ms for o in times), default=60_000) / 4000
@@ -282,10 +282,12 @@ class InProcess:
         self.stopping = True
         self.ready.clear()
         deadline = self.machine.loop.time() + seconds
-        while self.live and self.machine.loop.time() < deadline:
+        while self.live and not self.hurry and self.machine.loop.time() < deadline:
             for attempt in [a for a in self.idle if a.idle()]:
                 self._park(attempt)
             if self.live:
                 await asyncio.sleep(0.02)
+        if self.live:
+            cut_short([attempt.id for attempt in self.live])
         for attempt in list(self.live):
             attempt.close()
