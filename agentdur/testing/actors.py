@@ -9,13 +9,14 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from random import Random
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from agentdur.core import journal as j
-from agentdur.core.errors import CallerError, NotRunning, StoreError, UnknownInvocation
+from agentdur.core.errors import CallerError, NotRunning, StoreError, UnknownInvocation, WrongStatus
 from agentdur.core.ids import InvocationId, parse_awakeable_id
 from agentdur.core.machine.submit import ALREADY_INVOKED
 from agentdur.core.ports import Request
@@ -259,8 +260,9 @@ class Operator:
         of another name: it is killed when `also_kill`."""
         for row in self._checks.rows():
             rough = row.spec.target.service.startswith("Rough")
-            if also_kill and rough and row.head.status is not Status.COMPLETED:
-                await life.engine.operate("kill", row.spec.id)
-            elif row.head.status is Status.PAUSED:
-                life.note("resume", row.spec.id)
-                await life.engine.operate("resume", row.spec.id)
+            with suppress(WrongStatus, UnknownInvocation):  # it went on by itself meanwhile
+                if also_kill and rough and row.head.status is not Status.COMPLETED:
+                    await life.engine.operate("kill", row.spec.id)
+                elif row.head.status is Status.PAUSED:
+                    life.note("resume", row.spec.id)
+                    await life.engine.operate("resume", row.spec.id)

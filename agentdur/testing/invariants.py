@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import Any
 
 from agentdur.core import journal as j
+from agentdur.core.awaiting import resolved
 from agentdur.core.ids import InvocationId
 from agentdur.core.machine.submit import ALREADY_INVOKED
 from agentdur.core.ports import Filter, Row, Timer, Writes
@@ -137,6 +138,16 @@ class Checks:
                 read, held = getattr(again, name), getattr(slot.state, name)
                 if read != held:
                     raise Violation(f"{name} of {slot.id} would be read as {read}, and is {held}")
+
+    def nobody_is_forgotten(self, engine: Engine) -> None:
+        """No attempt waits for what its invocation has already."""
+        for attempt in engine.driver.idle:
+            slot = engine.driver.live[attempt]
+            waits = [b.waiting for b in (attempt.root, *attempt.branches) if b.waiting is not None]
+            if slot.state is None or not attempt.idle() or any(waiter.done() for waiter, _ in waits):
+                continue
+            if resolved(slot.state, attempt.awaiting(), attempt.known):
+                raise Violation(f"{attempt.id} waits for what is there: {attempt.awaiting()}")
 
     # -- the outside world
 

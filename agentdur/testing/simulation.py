@@ -289,6 +289,7 @@ class Life:
         if not self.over and self.engine.machine.error is None:
             with self.watched():
                 self.checks.memory_is_stored(self.engine)
+                self.checks.nobody_is_forgotten(self.engine)
 
     def alone(self, ctx: Context) -> None:
         """Only one exclusive attempt of a key runs, and it holds the lock."""
@@ -417,8 +418,8 @@ def simulate(seed: int, on_line: Callable[[str], None] | None = None) -> Outcome
     """Run one seed."""
     limits = slots.CACHED_KEYS_MAX, timers.IN_MEMORY_MAX
     silenced, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    log = logging.getLogger("agentdur")
-    quiet, log.disabled = log.disabled, True
+    told = logging.root.manager.disable
+    logging.disable()
     gc.disable()  # what a crash leaves behind is collected at the end, and has nothing to say
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -432,7 +433,8 @@ def simulate(seed: int, on_line: Callable[[str], None] | None = None) -> Outcome
     finally:
         slots.CACHED_KEYS_MAX, timers.IN_MEMORY_MAX = limits
         gc.enable()
-        log.disabled, sys.unraisablehook = quiet, silenced
+        logging.disable(told)
+        sys.unraisablehook = silenced
 
 
 # -- the command line

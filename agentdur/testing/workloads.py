@@ -256,7 +256,9 @@ class Handlers:
         sleeps = [ctx.sleep(ms(10 + 9 * number)) for number in range(8)]
 
         async def watches() -> int:
-            return len([await sleep for sleep in sleeps])
+            for sleep in sleeps:
+                await sleep
+            return len(sleeps)
 
         return await asyncio.gather(self.step(ctx, path, "flaky", value), watches())
 

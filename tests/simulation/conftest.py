@@ -1,4 +1,5 @@
-"""How many seeds: `--simulation-seeds 20000`, or AGENTDUR_SIMULATION_SEEDS in the environment."""
+"""How many seeds: AGENTDUR_SIMULATION_SEEDS in the environment, or `--simulation-seeds N` when this folder is
+named to pytest."""
 
 import os
 
@@ -10,13 +11,16 @@ CHUNK = 50
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    default = int(os.environ.get("AGENTDUR_SIMULATION_SEEDS", SEEDS))
-    parser.addoption("--simulation-seeds", type=int, default=default, help="seeds of the simulation to run")
+    parser.addoption("--simulation-seeds", type=int, default=_wanted(), help="seeds of the simulation to run")
+
+
+def _wanted() -> int:
+    return int(os.environ.get("AGENTDUR_SIMULATION_SEEDS", SEEDS))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "chunk" in metafunc.fixturenames:
-        seeds = metafunc.config.getoption("--simulation-seeds", SEEDS)
+        seeds = metafunc.config.getoption("--simulation-seeds", _wanted())
         starts = range(0, seeds, CHUNK)
         chunks = [range(start, min(start + CHUNK, seeds)) for start in starts]
         metafunc.parametrize("chunk", chunks, ids=[f"{c.start}-{c.stop - 1}" for c in chunks])

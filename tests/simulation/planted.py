@@ -287,5 +287,3 @@ def fires_the_latest_timer_only(patch: pytest.MonkeyPatch) -> None:
         fire(self)
 
     patch.setattr(Timers, "_fire", lossy)
-
-
