@@ -2,9 +2,9 @@
 
     python -m benchmarks.ingress [--seconds 0.8] [--reps 3] [--sides agentdur,limit,restate]
 
-Server and load generator are processes of their own. No-op, three steps, counters of 100 keys (checked: no add
-is lost), and a parent with 100 children. Restate takes part when RESTATE_SERVER names its server's binary, or
-the npm package @restatedev/restate-server is installed below this directory.
+Server and load generator are processes of their own. No-op, three steps, counters of 100 keys (checked: no
+add is lost), and a parent with 100 children. Restate takes part when RESTATE_SERVER names its server's
+binary, or the npm package @restatedev/restate-server is installed below this directory.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m benchmarks.inproc [--seconds 0.8] [--reps 3] [--clients 1,16,128] [--dir DIR]
 
-Each side has a process of its own, its memory settled as `agentdur serve` does it. They take turns, so that both
-meet the same minutes of the machine: the figure to look at is the ratio.
+Each side has a process of its own, its memory settled as `agentdur serve` does it. They take turns, so that
+both meet the same minutes of the machine: the figure to look at is the ratio.
 """
 
 from __future__ import annotations

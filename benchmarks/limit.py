@@ -2,9 +2,9 @@
 
 It does the commits that the engine does: an invocation's input is durable before its first step starts, a
 step's result before the next one, the output before the answer leaves. Rows that come while a commit runs
-share the next one (group commit), on SQLite with a write-ahead log that is synced at each commit. It has one
-table of three columns, no recovery, no retries, no keys, no queries, no ids that mean anything: what an engine
-adds to this is the price of the engine. It needs the standard library only.
+share the next one (group commit), on SQLite with a write-ahead log that is synced at each commit. It has
+one table of three columns, no recovery, no retries, no keys, no queries, no ids that mean anything: what an
+engine adds to this is the price of the engine. It needs the standard library only.
 
     python -m benchmarks.limit [--seconds 1]        # its figures alone; `benchmarks.inproc` compares
 """

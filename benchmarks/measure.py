@@ -18,7 +18,6 @@ from typing import Any
 
 CLIENTS = (1, 16, 128)
 """Of the closed loops: each has one call under way."""
-_RATIO_HEAD = "{:25}     inv/s       (spread)    CPU s/1000       (spread)"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
