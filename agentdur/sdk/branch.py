@@ -93,7 +93,7 @@ _branch: ContextVar[Branch | None] = ContextVar("agentdur_branch", default=None)
 
 
 current_branch = _branch.get
-"""The branch whose code is running, or None outside of handlers. Bound to C: it is asked at every operation."""
+"""The branch whose code is running, or None outside of handlers. Bound to C: every operation asks."""
 
 
 def enter(branch: Branch | None) -> None:

@@ -70,7 +70,9 @@ class Decision:
         attempt.decisions = (*attempt.decisions, (index, names))
         for branch in self.reached:
             if branch.stop_step:
-                attempt.branches.get(branch, attempt.task).cancel()  # type: ignore[union-attr]  # it has a task
+                task = attempt.branches.get(branch, attempt.task)
+                assert task is not None  # its step runs
+                task.cancel()
             elif branch.waiting is not None and not branch.waiting[0].done():
                 branch.waiting[0].set_result(None)
 

@@ -1,4 +1,4 @@
-"""What a step says about itself besides its result: model, tokens, cost, tool. Views and telemetry read it."""
+"""What a step says about itself besides its result: model, tokens, cost, tool. Views read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agentdur.sdk.branch import current_branch
 
 def note(**facts: Any) -> None:
     """Attach facts to the step that runs, from inside its action; JSON data only. They are journaled with its
-    result, whether that is a value or a terminal failure; an attempt of the action that is retried leaves none.
+    result, whether that is a value or a terminal failure; an action that is retried leaves none.
     Facts noted twice: the later ones win. Outside of a step it raises NotInHandler."""
     branch = current_branch()
     while branch is not None and branch.in_step and not branch.stop_step:

@@ -89,7 +89,7 @@ class World:
     async def until(self, invocation: str, status: str | None) -> None:
         """Wait until it has this status."""
         async with asyncio.timeout(10):
-            while await self.status(invocation) != status:  # noqa: ASYNC110  # asks over HTTP
+            while await self.status(invocation) != status:  # asks over HTTP
                 await asyncio.sleep(0.005)
 
 

@@ -60,7 +60,7 @@ def outcomes(entries: Sequence[LedgerEntry]) -> list[str | None]:
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait for something the server does on its own time, such as noticing that a client has left."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  (nothing outside the server could set an event)
+        while not condition():
             await asyncio.sleep(0.005)
 
 

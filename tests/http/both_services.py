@@ -9,8 +9,13 @@ from typing import Any
 def services(sdk: Any) -> list[Any]:
     """`sdk`: whose Service, VirtualObject, Workflow, TerminalError and BytesSerde are used."""
     as_bytes = {"accept": "*/*", "input_serde": sdk.BytesSerde()}
+    board, put = board_of(sdk)
+    return [*plain(sdk, as_bytes, put), board, *keyed(sdk, as_bytes)]
+
+
+def plain(sdk: Any, as_bytes: dict[str, Any], put: Any) -> list[Any]:
+    """Services without keys; `approve` puts its awakeable on the board."""
     echo, hidden = sdk.Service("Echo"), sdk.Service("Hidden", ingress_private=True)
-    counter, board, signup = sdk.VirtualObject("Counter"), sdk.VirtualObject("Board"), sdk.Workflow("Signup")
 
     @echo.handler("echo")
     async def echo_back(ctx: Any, value: Any) -> Any:
@@ -45,16 +50,6 @@ def services(sdk: Any) -> list[Any]:
         ctx.object_send(put, key="asked", arg=awakeable)
         return await answer
 
-    @board.handler("put")
-    async def put(ctx: Any, text: str) -> None:
-        ctx.set("text", text)
-
-    @board.handler("take")
-    async def take(ctx: Any) -> Any:
-        text = await ctx.get("text")
-        ctx.clear("text")
-        return text
-
     @echo.handler("seen", **as_bytes)
     async def seen(ctx: Any, value: bytes) -> dict[str, Any]:
         return {"headers": [list(pair) for pair in ctx.request().headers.items()]}
@@ -66,6 +61,13 @@ def services(sdk: Any) -> list[Any]:
     @hidden.handler("seen")
     async def hidden_service(ctx: Any) -> None:
         return None
+
+    return [echo, hidden]
+
+
+def keyed(sdk: Any, as_bytes: dict[str, Any]) -> list[Any]:
+    """An object and a workflow."""
+    counter, signup = sdk.VirtualObject("Counter"), sdk.Workflow("Signup")
 
     @counter.handler("seen", **as_bytes)
     async def key_seen(ctx: Any, value: bytes) -> dict[str, Any]:
@@ -85,4 +87,21 @@ def services(sdk: Any) -> list[Any]:
     async def workflow_seen(ctx: Any, value: bytes) -> dict[str, Any]:
         return {"key": ctx.key()}
 
-    return [echo, hidden, counter, board, signup]
+    return [counter, signup]
+
+
+def board_of(sdk: Any) -> tuple[Any, Any]:
+    """An object that keeps a text, and the handler that puts it there."""
+    board = sdk.VirtualObject("Board")
+
+    @board.handler("put")
+    async def put(ctx: Any, text: str) -> None:
+        ctx.set("text", text)
+
+    @board.handler("take")
+    async def take(ctx: Any) -> Any:
+        text = await ctx.get("text")
+        ctx.clear("text")
+        return text
+
+    return board, put

@@ -222,7 +222,8 @@ def test_both_compute_the_same_ids(pair: Pair) -> None:
     for body in (
         described("echo", "k1"),
         b'{"target":"workflow","workflowName":"Signup","workflowKey":"w"}',
-        b'{"target":"idempotentInvocation","service":"Counter","key":"c","handler":"slow","idempotencyKey":""}',
+        b'{"target":"idempotentInvocation","service":"Counter","key":"c","handler":"slow",'
+        b'"idempotencyKey":""}',
     ):
         theirs = pair.theirs.ask("POST", "/restate/lookup", body)
         assert pair.ours.ask("POST", "/restate/lookup", body).json() == theirs.json()

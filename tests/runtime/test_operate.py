@@ -112,7 +112,7 @@ async def test_every_action_in_every_status(stage: Stage, action: str, status: s
     async def act() -> Any:
         if action == "restart":
             return bool(await stage.engine.restart_as_new(invocation))
-        return await stage.engine.operate(action, invocation)  # type: ignore[arg-type]
+        return await stage.engine.operate(action, invocation)
 
     if isinstance(expected, bool):
         assert await act() is expected

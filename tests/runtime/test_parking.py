@@ -50,7 +50,7 @@ async def test_the_time_counts_from_the_last_thing_that_happened(stage: Stage):
     async def work(ctx: Context) -> int:
         for _ in range(6):
             await ctx.sleep(timedelta(milliseconds=30))
-        return stage.engine.machine.slots.invocations[ctx.request().id].state.head.attempt  # type: ignore[union-attr]
+        return stage.engine.machine.slots.invocations[ctx.request().id].state.head.attempt
 
     await stage.start(svc)
     assert await stage.client.service_call(work) == 1

@@ -182,7 +182,7 @@ async def test_what_is_killed_or_paused_in_its_back_off_stays_so(stage: Stage):
     killed, paused = [await stage.client.service_send(work) for _ in range(2)]
     for one, action in ((killed, "kill"), (paused, "pause")):
         await stage.until_status(one.invocation_id, "backing-off")
-        await stage.engine.operate(action, InvocationId(one.invocation_id))  # type: ignore[arg-type]
+        await stage.engine.operate(action, InvocationId(one.invocation_id))
     await stage.client.service_send(work)
     await until(lambda: ledger.count("attempt") >= 5)
     with pytest.raises(TerminalError, match="killed"):

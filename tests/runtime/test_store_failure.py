@@ -98,7 +98,7 @@ async def test_whichever_commit_fails_the_end_is_the_same(stage: Stage, failing:
     async def both(ctx: Context) -> list[int]:
         return [await ctx.object_call(add, "k"), await ctx.object_call(add, "k")]
 
-    await stage.start(svc, obj, store=failing)  # type: ignore[arg-type]
+    await stage.start(svc, obj, store=failing)
     failing.fail("commit", StoreFull("disk"), after=commit - 1)
     for _ in range(2):
         assert await insist(stage, lambda: stage.client.service_call(both, idempotency_key="one")) == [1, 2]
@@ -113,7 +113,7 @@ async def test_an_answer_that_waits_for_a_commit_that_fails_is_the_error(stage: 
     async def work(ctx: Context) -> str:
         return "done"
 
-    await stage.start(svc, store=failing)  # type: ignore[arg-type]
+    await stage.start(svc, store=failing)
     failing.gate = gate
     asked = asyncio.create_task(stage.client.service_call(work))
     await until(failing.at_gate.is_set)
@@ -130,7 +130,7 @@ async def test_steps_that_wait_for_a_commit_that_fails_do_not_run(stage: Stage, 
     ledger = Ledger()
     svc, work = working(ledger)
     gate = threading.Event()
-    await stage.start(svc, store=failing)  # type: ignore[arg-type]
+    await stage.start(svc, store=failing)
     failing.gate = gate
     asked = asyncio.create_task(stage.client.service_call(work, "x", idempotency_key="x"))
     await until(failing.at_gate.is_set)
@@ -149,7 +149,7 @@ async def test_who_stops_waiting_for_a_commit_stops_alone(stage: Stage, failing:
     ledger = Ledger()
     svc, work = working(ledger)
     gate = threading.Event()
-    await stage.start(svc, store=failing)  # type: ignore[arg-type]
+    await stage.start(svc, store=failing)
     failing.gate = gate
     sending = [
         asyncio.create_task(stage.client.service_send(work, name, idempotency_key=name)) for name in "abc"
@@ -192,7 +192,7 @@ async def test_a_read_that_fails_is_a_failure_of_the_store_too(
             raise ValueError("again")
         return await ctx.object_call(keyed, "k")
 
-    await stage.start(svc, obj, store=failing)  # type: ignore[arg-type]
+    await stage.start(svc, obj, store=failing)
     failing.fail(method, Broken("test"))
     assert await insist(stage, lambda: stage.client.service_call(work, idempotency_key="one")) == 1
     assert failing.errors[method] == []
@@ -211,7 +211,7 @@ async def test_a_revival_that_fails_is_tried_again(stage: Stage, failing: Failin
         await ctx.run("wait", go.wait)
         return "ok"
 
-    await stage.start(svc, store=failing)  # type: ignore[arg-type]
+    await stage.start(svc, store=failing)
     sent = await stage.client.service_send(waits)
     threads = threading.active_count()
     failing.fail("commit", StoreFull("disk"))
@@ -227,7 +227,7 @@ async def test_a_revival_that_fails_is_tried_again(stage: Stage, failing: Failin
 async def test_an_unknown_error_of_a_store_is_a_store_error(stage: Stage, failing: FailingStore):
     ledger = Ledger()
     svc, work = working(ledger)
-    await stage.start(svc, store=failing)  # type: ignore[arg-type]
+    await stage.start(svc, store=failing)
     failing.fail("commit", ZeroDivisionError("oops"))
     with pytest.raises(StoreFailed, match="ZeroDivisionError: oops"):
         await stage.client.service_call(work, "x")
@@ -237,7 +237,7 @@ async def test_an_unknown_error_of_a_store_is_a_store_error(stage: Stage, failin
 async def test_an_engine_with_a_failed_store_can_be_stopped(stage: Stage, failing: FailingStore):
     ledger = Ledger()
     svc, work = working(ledger)
-    await stage.start(svc, store=failing)  # type: ignore[arg-type]
+    await stage.start(svc, store=failing)
     failing.fail("commit", StoreFull("disk"), times=100)
     with pytest.raises(StoreFull):
         await stage.client.service_call(work, "x")
@@ -252,7 +252,7 @@ async def test_a_store_that_cannot_be_read_at_the_start_starts_nothing(stage: St
     svc, _ = working(ledger)
     failing.fail("running", Broken("test"))
     with pytest.raises(Broken):
-        await stage.start(svc, store=failing)  # type: ignore[arg-type]
+        await stage.start(svc, store=failing)
     assert asyncio.get_running_loop().get_task_factory() is None
     stage.engine.machine.writer.committer.stop()
     stage.store.close()
@@ -267,7 +267,7 @@ async def test_a_sweep_survives_a_store_that_cannot_be_read(stage: Stage, failin
     async def work(ctx: Context) -> None:
         return None
 
-    await stage.start(svc, store=failing, knobs=QUICK_SWEEP)  # type: ignore[arg-type]
+    await stage.start(svc, store=failing, knobs=QUICK_SWEEP)
     failing.fail("expired", Broken("test"), times=2)
     sent = await stage.client.service_send(work)
     await until(lambda: stage.store.invocation(InvocationId(sent.invocation_id)) is None)

@@ -63,13 +63,13 @@ async def test_more_timers_than_memory_holds_all_fire(
     ledger = Ledger()
     svc, nap = sleeping(ledger)
     await stage.start(svc)
-    sent = [await stage.client.service_send(nap, 40 + 3 * n) for n in range(12)]  # type: ignore[arg-type]
+    sent = [await stage.client.service_send(nap, 40 + 3 * n) for n in range(12)]
     for one in sent:
         await until(lambda one=one: len(stage.journal(one.invocation_id)) >= 2)
     if restart:
         await stage.restart()
-    late = await stage.client.service_send(nap, 100)  # type: ignore[arg-type]
-    early = await stage.client.service_send(nap, 1)  # type: ignore[arg-type]
+    late = await stage.client.service_send(nap, 100)
+    early = await stage.client.service_send(nap, 1)
     for one in (*sent, late, early):
         await asyncio.wait_for(stage.client.attach(one.invocation_id), 5)
     assert {int(line) for line in ledger.lines} == {*(40 + 3 * n for n in range(12)), 100, 1}
@@ -80,7 +80,7 @@ async def test_a_timer_of_what_is_gone_does_no_harm(stage: Stage):
     ledger = Ledger()
     svc, nap = sleeping(ledger)
     await stage.start(svc)
-    sent = await stage.client.service_send(nap, 30)  # type: ignore[arg-type]
+    sent = await stage.client.service_send(nap, 30)
     await until(lambda: len(stage.journal(sent.invocation_id)) == 2)
     invocation = InvocationId(sent.invocation_id)
     await stage.engine.operate("kill", invocation)
@@ -96,7 +96,7 @@ async def test_an_idle_engine_does_nothing(stage: Stage):
     ledger = Ledger()
     svc, nap = sleeping(ledger)
     await stage.start(svc)
-    sent = await stage.client.service_send(nap, 3_600_000)  # type: ignore[arg-type]
+    sent = await stage.client.service_send(nap, 3_600_000)
     await stage.until_status(sent.invocation_id, "suspended")
     await asyncio.sleep(0.03)
     before, cpu = stage.engine.machine.writer.number, time.process_time()

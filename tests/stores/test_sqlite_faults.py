@@ -409,7 +409,8 @@ def test_the_addresses_of_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     "url",
     ["", "agentdur.db", "sqlite:", "sqlite://", "sqlite:///", "sqlite://near.db", "sqlite:///:memory:",
-     "sqlite:///a.db?mode=ro", "sqlite:///folder/", "postgres:///x", "memory", "memory://x", "sqlite:///a\0b"],
+     "sqlite:///a.db?mode=ro", "sqlite:///folder/", "postgres:///x", "memory", "memory://x",
+     "sqlite:///a\0b"],
 )  # fmt: skip
 def test_an_address_that_is_not_understood(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -31,7 +31,7 @@ async def every_crash(
         for limit in range(1, COMMITS_MAX, stride):
             stage.fresh()
             committer = InlineCommitter(limit, after)
-            await stage.start(*services, committer=lambda made=committer: made)  # type: ignore[misc]
+            await stage.start(*services, committer=lambda made=committer: made)
             answer = await _answer_or_crash(stage, ask, committer)
             if committer.crashed.is_set():
                 crashes += 1
