@@ -198,9 +198,12 @@ async def outcome_of(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -
     except TerminalError as error:
         if not interrupted(attempt, branch):
             return failure_of(error)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         if not interrupted(attempt, branch):
-            raise
+            task = asyncio.current_task()
+            if attempt.closed or task is None or task.cancelling():
+                raise
+            return failed(attempt, future, error, began)  # nobody cancelled us: it is the action's own
     except Exception as error:
         if not interrupted(attempt, branch):
             return failed(attempt, future, error, began)
@@ -222,8 +225,16 @@ async def call(action: Callable[[], Any], function: Any) -> Any:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return await action()
     loop = asyncio.get_running_loop()
-    value = await loop.run_in_executor(_THREADS, copy_context().run, action)
+    value = await loop.run_in_executor(_THREADS, copy_context().run, contained, action)
     return await value if inspect.isawaitable(value) else value
+
+
+def contained(action: Callable[[], Any]) -> Any:
+    """In the thread: a StopIteration cannot be carried over to the loop, who waits would wait for ever."""
+    try:
+        return action()
+    except StopIteration as error:
+        raise RuntimeError("the action raised StopIteration") from error
 
 
 def serialized(attempt: Attempt, future: RunFuture[Any], value: Any) -> bytes:
@@ -237,7 +248,7 @@ def serialized(attempt: Attempt, future: RunFuture[Any], value: Any) -> bytes:
     return data
 
 
-def failed(attempt: Attempt, future: RunFuture[Any], error: Exception, began: float) -> j.Result:
+def failed(attempt: Attempt, future: RunFuture[Any], error: BaseException, began: float) -> j.Result:
     """Retry by failing the attempt, or give up: the failure is the step's result."""
     assert isinstance(future.completion, int)
     options = future.options
