@@ -19,10 +19,11 @@ from agentdur.core.ids import InvocationId, random_seed
 from agentdur.core.journal import Success
 from agentdur.core.ports import Filter, Request
 from agentdur.core.target import HandlerKind, ServiceKind, Target
+from agentdur.runtime import slots
 from agentdur.runtime.owner import Engine, Knobs
 from agentdur.stores import MemoryStore
 from tests.support.stage import Ledger, Stage, check_journal, until
-from tests.support.stories import every_crash
+from tests.support.stories import crash_after_crash, every_crash
 
 LATE = timedelta(seconds=60)
 
@@ -138,6 +139,59 @@ async def test_a_whole_story_with_a_crash_at_every_commit(stage: Stage):
 
     stride = 1 if stage.kind == "memory" else 4
     assert await every_crash(stage, (svc, obj), ask, check, stride=stride) >= 6
+
+
+@pytest.mark.parametrize("commits", [3, 4, 5])
+async def test_a_story_ends_although_every_engine_soon_dies(stage: Stage, commits: int):
+    svc, obj = Service("Work"), VirtualObject("Counter")
+
+    @obj.handler()
+    async def add(ctx: ObjectContext, amount: int) -> int:
+        value = (await ctx.get("n", type_hint=int) or 0) + amount
+        ctx.set("n", value)
+        return value
+
+    @svc.handler()
+    async def work(ctx: Context) -> list[Any]:
+        async def branch(name: str) -> int:
+            await ctx.run(name, lambda: name)
+            return await ctx.object_call(add, name, 1)
+
+        out: list[Any] = [await asyncio.gather(*[branch(name) for name in "abc"])]
+        for _ in range(4):
+            out.append(await ctx.object_call(add, "a", 1))
+            await ctx.sleep(timedelta(milliseconds=1))
+        return out
+
+    async def ask(on: Stage) -> Any:
+        found = await on.client.service_call(work, idempotency_key="one")
+        [shown] = await on.engine.list(Filter(service="Work"))
+        check_journal(on.journal(shown["id"]))
+        return found
+
+    answer, crashes = await crash_after_crash(stage, (svc, obj), ask, commits)
+    assert answer == [[1, 1, 1], 2, 3, 4, 5]
+    assert crashes >= 2
+
+
+async def test_state_that_left_memory_is_read_again(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slots, "CACHED_KEYS_MAX", 2)
+    obj = VirtualObject("Counter")
+
+    @obj.handler()
+    async def add(ctx: ObjectContext) -> int:
+        value = (await ctx.get("n", type_hint=int) or 0) + 1
+        ctx.set("n", value)
+        await ctx.run("step", lambda: None)
+        ctx.set("m", value)
+        return value + (await ctx.get("m", type_hint=int) or 0)
+
+    await stage.start(obj)
+    for turn in range(1, 4):
+        keys = [str(n) for n in range(8)]
+        found = await asyncio.gather(*[stage.client.object_call(add, key) for key in keys])
+        assert found == [turn * 2] * 8
+    assert len(stage.engine.machine.slots.values) <= 2
 
 
 async def test_a_handler_that_is_no_longer_served_waits_for_its_return(stage: Stage):

@@ -376,3 +376,28 @@ async def test_steps_in_many_branches_share_commits_and_keep_their_order(stage: 
     sent = await stage.client.service_send(work)
     assert await stage.client.attach(sent.invocation_id) == [n * n for n in range(50)]
     check_journal(stage.journal(sent.invocation_id))
+
+
+async def test_a_timeout_around_a_step_fires_again_on_replay(stage: Stage):
+    """asyncio's timeouts are not journaled: the step runs again and has to be as slow as it was."""
+    svc, ledger = Service("Branches"), Ledger()
+
+    @svc.handler()
+    async def work(ctx: Context) -> str:
+        try:
+            async with asyncio.timeout(0.01):
+                return await ctx.run("slow", slow)
+        except TimeoutError:
+            found = await ctx.run("instead", ledger.write, "instead")
+            if ledger.count("slow") < 3:
+                raise ValueError("again") from None
+            return found
+
+    async def slow() -> str:
+        ledger.write("slow")
+        await asyncio.sleep(60)
+        return "slow"
+
+    await stage.start(svc)
+    assert await stage.client.service_call(work) == "instead"
+    assert ledger.counts == {"slow": 3, "instead": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -182,3 +183,42 @@ async def test_a_result_over_the_limit_is_a_terminal_failure_that_names_the_step
     assert await stage.client.service_call(work, 998) == 998
     with pytest.raises(TerminalError, match="step 'big' has 1001 bytes, the limit is 1000"):
         await stage.client.service_call(work, 999)
+
+
+# -- exceptions that are hard to carry
+
+
+async def test_a_plain_step_that_raises_stop_iteration_fails_as_others_do(stage: Stage):
+    """asyncio cannot carry it out of a thread: the step would never end."""
+    svc = Service("Steps")
+
+    @svc.handler()
+    async def work(ctx: Context) -> None:
+        await ctx.run("next", lambda: next(iter([])), max_attempts=2)
+
+    await stage.start(svc)
+    with pytest.raises(TerminalError, match="StopIteration"):
+        await asyncio.wait_for(stage.client.service_call(work), 5)
+
+
+async def test_a_step_whose_own_work_was_cancelled_has_failed(stage: Stage):
+    """Something inside the action cancelled something: nobody cancelled the step, so its policy applies."""
+    svc, ledger = Service("Steps"), Ledger()
+
+    async def impatient() -> None:
+        ledger.write("tried")
+        inner = asyncio.ensure_future(asyncio.sleep(60))
+        asyncio.get_running_loop().call_soon(inner.cancel)
+        await inner
+
+    @svc.handler()
+    async def work(ctx: Context) -> str:
+        try:
+            await ctx.run("impatient", impatient, max_attempts=2)
+        except TerminalError as error:
+            return error.message
+        return "never"
+
+    await stage.start(svc)
+    assert await stage.client.service_call(work) == "CancelledError()"
+    assert ledger.count("tried") == 2

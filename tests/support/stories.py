@@ -47,6 +47,26 @@ async def every_crash(
     return crashes
 
 
+async def crash_after_crash(
+    stage: Stage,
+    services: tuple[BaseService, ...],
+    ask: Callable[[Stage], Awaitable[Any]],
+    commits: int,
+) -> tuple[Any, int]:
+    """Every engine dies at its `commits`-th commit, until one of them lives to give the answer. Answers that,
+    and the number of crashes."""
+    stage.fresh()
+    for crashes in range(COMMITS_MAX):
+        committer = InlineCommitter(commits, after=crashes % 2 == 0)
+        await stage.start(*services, committer=lambda made=committer: made)  # type: ignore[misc]
+        answer = await _answer_or_crash(stage, ask, committer)
+        if not committer.crashed.is_set():
+            await stage.close()
+            return answer, crashes
+        await stage.crash()
+    raise AssertionError("the story has no end")
+
+
 async def _answer_or_crash(
     stage: Stage, ask: Callable[[Stage], Awaitable[Any]], committer: InlineCommitter
 ) -> Any:
