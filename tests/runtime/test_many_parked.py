@@ -25,8 +25,8 @@ FIRST_AWAKEABLE = 17
 
 
 class Memory:
-    """How many objects of a kind were made since the story began and are still there, those included that only
-    the garbage collector would find: it does not run."""
+    """How many objects of a kind were made since the story began and are still there, those included that
+    only the garbage collector would find: it does not run."""
 
     def __init__(self) -> None:
         gc.collect()
