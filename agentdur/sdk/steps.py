@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 import traceback
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -182,7 +181,7 @@ class _StepFailed(BaseException):
 
 async def outcome_of(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -> j.Result:
     """The action's value or terminal failure, as bytes."""
-    began = time.monotonic()
+    began = attempt.loop.time()
     branch.in_step = branch.stop_step = True
     branch.acting = future
     try:
@@ -260,7 +259,7 @@ def failed(attempt: Attempt, future: RunFuture[Any], error: BaseException, began
     if isinstance(error, NotSerializable | EntryTooLarge):
         return j.Failure(500, str(error), (("agentdur_code", error.code),))
     explicit = options is not None and options.retries
-    if explicit and options is not None and options.exhausted(failures, time.monotonic() - first):
+    if explicit and options is not None and options.exhausted(failures, attempt.loop.time() - first):
         return j.Failure(500, repr(error))
     delay_ms = None
     if isinstance(error, RetryableError) and error.retry_after is not None:
