@@ -118,7 +118,7 @@ def fits(op: list[Any], result: Any) -> bool:
     match op:
         case ["step", "terminal", _]:
             return bool(result == f"T:{TERMINAL}")
-        case ["step", "exhaust", _]:
+        case ["step", "exhaust" | "expire", _]:
             return bool(result == f"T:{EXHAUSTED}")
         case ["step", _, value]:
             return bool(result == value)

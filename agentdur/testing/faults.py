@@ -269,7 +269,7 @@ class Redelivery:
             self._heard.append(message)
             said(message)
 
-        machine._say_invocation = listening  # type: ignore[method-assign]  # the simulation listens at the door
+        machine._say_invocation = listening  # type: ignore[method-assign]  # to listen at the door
 
     async def run(self) -> None:
         """Until the process is calm."""

@@ -167,7 +167,7 @@ class Simulation:
         if kind == "terminal":
             raise TerminalError("the step says no", TERMINAL)
         failed = self.flaky.get(step, 0)
-        if kind == "exhaust" or (kind == "flaky" and failed < 2):
+        if kind in ("exhaust", "expire") or (kind == "flaky" and failed < 2):
             self.flaky[step] = failed + 1
             raise Injected(f"injected: {step[1]} for the {failed + 1}. time")
         return value
@@ -190,7 +190,7 @@ class Simulation:
 
 
 def _life_of(ctx: Context) -> Life:
-    life: Life = ctx._attempt.driver.machine.world.life  # type: ignore[attr-defined]  # the engine's own parts
+    life: Life = ctx._attempt.driver.machine.world.life  # type: ignore[attr-defined]  # its inner parts
     return life
 
 

@@ -158,8 +158,11 @@ class Handlers:
         outside = self.outside
         if kind == "plain":
             return ctx.run(path, outside.act_plainly, ctx, path, value)
-        if kind == "exhaust":
-            options: RunOptions[Any] = RunOptions(max_attempts=2, initial_retry_interval=ms(10))
+        if kind in ("exhaust", "expire"):
+            most, seconds = (2, None) if kind == "exhaust" else (None, ms(150))
+            options: RunOptions[Any] = RunOptions(
+                max_attempts=most, max_duration=seconds, initial_retry_interval=ms(10)
+            )
             return ctx.run_typed(path, outside.act, options, ctx, path, kind, value)
         return ctx.run(path, outside.act, ctx, path, kind, value)
 
@@ -386,7 +389,7 @@ class Programs:
         return [name, *arguments]
 
     def of_step(self, _: int) -> list[Any]:
-        kind = self._rng.choice(("ok", "ok", "ok", "slow", "plain", "terminal", "flaky", "exhaust"))
+        kind = self._rng.choice(("ok", "ok", "ok", "slow", "plain", "terminal", "flaky", "exhaust", "expire"))
         return [kind, self.number()]
 
     def of_sleep(self, _: int) -> list[Any]:
