@@ -15,6 +15,11 @@ COMMITS_MAX = 400
 """A story that makes more commits than this is no story."""
 
 
+def just(committer: InlineCommitter) -> Callable[[], InlineCommitter]:
+    """What makes nothing new, but gives this one."""
+    return lambda: committer
+
+
 async def every_crash(
     stage: Stage,
     services: tuple[BaseService, ...],
@@ -58,7 +63,7 @@ async def crash_after_crash(
     stage.fresh()
     for crashes in range(COMMITS_MAX):
         committer = InlineCommitter(commits, after=crashes % 2 == 0)
-        await stage.start(*services, committer=lambda made=committer: made)  # type: ignore[misc]
+        await stage.start(*services, committer=just(committer))
         answer = await _answer_or_crash(stage, ask, committer)
         if not committer.crashed.is_set():
             await stage.close()
