@@ -30,9 +30,7 @@ def migrate(connection: sqlite3.Connection, steps: Mapping[int, tuple[str, ...]]
     newest = VERSION if steps is STEPS else max(steps) + 1
     connection.execute("begin immediate")
     try:
-        version = _version(connection)
-        if version > newest:
-            raise StoreTooNew(f"its schema has version {version}, this agentdur knows up to {newest}")
+        version = require_known(connection, newest)
         statements = declared() if version == 0 else (sql for v in range(version, newest) for sql in steps[v])
         for statement in statements:
             connection.execute(statement)
@@ -45,13 +43,15 @@ def migrate(connection: sqlite3.Connection, steps: Mapping[int, tuple[str, ...]]
         raise
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    """0 for an empty file."""
+def require_known(connection: sqlite3.Connection, newest: int = VERSION) -> int:
+    """The schema's version, 0 for an empty file; refuses a newer one, and the file of another program."""
     (application,) = connection.execute("pragma application_id").fetchone()
     (version,) = connection.execute("pragma user_version").fetchone()
     (tables,) = connection.execute("select count(*) from sqlite_schema").fetchone()
     if tables and application != APPLICATION_ID:
         raise StoreFailed("the file is the database of another program")
+    if version > newest:
+        raise StoreTooNew(f"its schema has version {version}, this agentdur knows up to {newest}")
     return int(version)
 
 

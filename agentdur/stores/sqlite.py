@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from urllib.parse import quote
 
 from agentdur.core.errors import StoreError, StoreFailed
 from agentdur.core.ports import Writes
 from agentdur.stores.batch import Batch, make_batch
-from agentdur.stores.migrate import migrate
+from agentdur.stores.migrate import migrate, require_known
 from agentdur.stores.sqlite_file import (
     FAILURES,
     FileLock,
@@ -46,8 +47,9 @@ class SqliteStore(SqliteReads):
             self._lock.take()
             require_writable(self.path)
             self._require_same_file()
+            self._look()
             self._writer = connect(self.path)
-            self._migrate(self._writer)
+            migrate(self._writer)
             self._file = file_identity(self.path)
             for statement in doors():
                 self._writer.execute(statement)
@@ -60,11 +62,17 @@ class SqliteStore(SqliteReads):
             self.close()
             raise
 
-    def _migrate(self, writer: sqlite3.Connection) -> None:
+    def _look(self) -> None:
+        """Refuses a file that is not ours, or too new, before anything of it is changed."""
+        if not os.path.isfile(self.path):
+            return
+        reader = sqlite3.connect(f"file:{quote(self.path)}?mode=ro", uri=True)
         try:
-            migrate(writer)
+            require_known(reader)
         except StoreError as error:
             raise type(error)(f"{self.path}: {error.detail}") from error
+        finally:
+            reader.close()
 
     def _require_same_file(self) -> None:
         """What is written to a file that was removed is gone when the process ends: nothing more may be
