@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from agentdur.core import commands as c
@@ -267,6 +267,14 @@ class Machine:
         timer = Timer(effect.at, slot.seq, effect.completion, effect.id)
         self.timers.drop(timer)
         self.drop_timer(timer)
+
+    def unstored_timers(self) -> Iterable[Timer]:
+        """Those that are only in the commit that is being collected."""
+        return tuple(self.writer.writes.timers)
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Call this when what is collected now is durable."""
+        self.writer.after(action)
 
     def drop_timer(self, timer: Timer) -> None:
         """Remove it from the store in the commit that is being collected."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from agentdur.core import commands as c
@@ -34,6 +35,12 @@ class Owner(Protocol):
     def dispatch(self, message: c.Message) -> None:
         """Say a message."""
 
+    def unstored_timers(self) -> Iterable[Timer]:
+        """Those that are only in the commit that is being collected."""
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Call this when what is collected now is durable."""
+
     def drop_timer(self, timer: Timer) -> None:
         """Remove it from the store."""
 
@@ -53,8 +60,9 @@ class Timers:
         """Read the earliest ones."""
         timers = self._owner.store.timers(IN_MEMORY_MAX)
         self._horizon = timers[-1].at if len(timers) >= IN_MEMORY_MAX else None
-        for timer in timers:
-            if timer not in self._known:
+        for timer in (*timers, *self._owner.unstored_timers()):
+            near = self._horizon is None or timer.at <= self._horizon
+            if near and timer not in self._known:
                 self._known.add(timer)
                 heapq.heappush(self._heap, timer)
         self._arm()
@@ -108,15 +116,11 @@ class Timers:
             except StoreError:
                 return  # the owner forgets its memory, and these timers with it
         if not self._heap and self._horizon is not None:
-            self._owner.loop.call_later(0.01, self._refill)
+            self._owner.after_commit(self._refill)
             return
         self._arm()
 
     def _refill(self) -> None:
-        """The fired ones leave the store with the next commit; until then they are met again and ignored."""
-        if self._stopped:
-            return
-        try:
+        """What has fired has left the store, and what was set beyond the horizon is in it."""
+        if not self._stopped:
             self.start()
-        except StoreError:
-            self._owner.loop.call_later(1.0, self._refill)
