@@ -13,13 +13,14 @@ import pytest
 from agentdur.testing.simulation import Outcome, main, simulate
 
 FAILED_ONCE = {
-    1: "a record was forgotten before it was committed; a step had the idempotency key of another",
-    2: "half of what a message meant was committed when the store could not be read",
+    1: "a record was forgotten before it was committed",
+    2: "two steps had one idempotency key",
     3: "a rejected signal was read back as a resolved one",
     10: "on replay a cancel passed by the tasks it had reached",
+    12: "half of what a message meant was committed when the store could not be read",
     20: "a commit began while another one ran",
-    38: "what arrived while a journal was read reached neither the journal that was read nor the handler",
-    66: "a place in an inbox was given to a second one while the removal of the first was under way",
+    38: "a place in an inbox was given to a second one while the removal of the first was under way",
+    63: "what arrived while a journal was read reached neither the journal that was read nor the handler",
     169: "a timer beyond the horizon of memory was never met again",
 }
 """Each of these was wrong in the engine once, and the seed shows it when it comes back."""
