@@ -238,7 +238,9 @@ class Context(Calls):
     def signal(
         self, name: str, serde: Serde[T] | None = None, type_hint: type[T] | None = None
     ) -> SignalFuture[T]:
-        """The next value sent to this invocation under that name."""
+        """The next value sent to this invocation under that name; values go to those who ask in the order in
+        which they ask. Tasks may ask in another order on replay: let one of them ask for a name, or use
+        awakeables."""
         return self._signal(name, serde, type_hint)
 
     def _signal(self, signal: int | str, serde: Serde[T] | None, hint: type[T] | None) -> SignalFuture[T]:
