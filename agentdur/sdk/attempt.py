@@ -336,7 +336,7 @@ class Attempt:
             self.pending[self.next_completion] = future
             self.next_completion += 1
             return future
-        return self.expect(there.completion, future)  # type: ignore[union-attr]  # only commands that have one
+        return self.expect(there.completion, future)  # type: ignore[union-attr]  # those that have one
 
     def expect(self, completion: int, future: DurableFuture[Any]) -> DurableFuture[Any]:
         """A future of a recorded command: resolved when its completion is recorded too."""
