@@ -209,7 +209,9 @@ class Machine:
             slot.entries.append((effect.index, entry))
         if type(entry) is j.Completion:
             if type(entry.outcome) is j.CalleeId:
-                slot.callees = [*(slot.callees or ()), entry.outcome.invocation_id]
+                if slot.callees is None:
+                    slot.callees = []
+                slot.callees.append(entry.outcome.invocation_id)
             elif slot.sleeps is not None and entry.of == "Sleep":
                 slot.sleeps.pop(entry.id, None)
 

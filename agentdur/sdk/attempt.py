@@ -85,7 +85,6 @@ class Attempt:
     # What most attempts never change stays on the class: making one is on the path of every invocation.
     abandoned: frozenset[str] = frozenset()
     branches: dict[Branch, asyncio.Task[Any]] = {}  # noqa: RUF012 - empty and replaced before it is filled
-    calls: list[Any] | None = None
     closed = False
     context: Any = None
     """What the handler was given; None when its task is over."""

@@ -162,9 +162,6 @@ def call(
     else:
         attempt.next_completion = first + 2
         attempt.pending[first], attempt.pending[first + 1] = callee, future
-    if attempt.calls is None:
-        attempt.calls = []
-    attempt.calls.append(future)
     return future
 
 

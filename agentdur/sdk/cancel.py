@@ -20,7 +20,7 @@ from agentdur.core import journal as j
 from agentdur.core.replay import Recorded
 from agentdur.sdk.branch import Branch
 from agentdur.sdk.exceptions import TerminalError
-from agentdur.sdk.future import NEVER, DurableFuture
+from agentdur.sdk.future import NEVER, CallFuture, DurableFuture
 
 CANCEL_BRANCH = "~cancel"
 CANCELLED = "cancelled"
@@ -32,7 +32,6 @@ class Attempt(Protocol):
 
     branches: dict[Branch, asyncio.Task[Any]]
     buffer: list[j.Proposal]
-    calls: list[Any] | None
     cancels: tuple[int, ...]
     closed: bool
     decided: int
@@ -103,8 +102,8 @@ def decide(attempt: Attempt) -> None:
     reached = [b for b in (attempt.root, *attempt.branches) if b.waiting is not None or b.stop_step]
     if not reached:
         return
-    for call in attempt.calls or ():
-        if call.outcome is None and isinstance(call.callee.outcome, j.CalleeId):
+    for call in attempt.pending.values():
+        if isinstance(call, CallFuture) and isinstance(call.callee.outcome, j.CalleeId):
             callee = call.callee.outcome.invocation_id
             attempt.add(
                 j.SendSignal(target=callee, signal=j.CANCEL_SIGNAL, outcome=j.VOID, branch=CANCEL_BRANCH)

@@ -160,20 +160,20 @@ class InProcess:
     def propose(self, attempt: Attempt, entries: tuple[j.Proposal, ...], end: bool) -> None:
         """Store what the attempt did."""
         machine = self.machine
-        callees: tuple[InvocationId, ...] = ()
+        callees: list[InvocationId] = []
         results = False
         for entry in entries:
             if type(entry) is j.RunResult:
                 results = True
             elif isinstance(entry, _CALLS):
                 target = machine.catalog.target(entry.service, entry.handler, entry.key, entry.scope)
-                callees += (machine.names.callee(entry, target),)
+                callees.append(machine.names.callee(entry, target))
         state = attempt.slot.state
         if state.length + len(entries) > self.journal_max:
             self._too_long(attempt)
             return
         attempt.last = machine.now
-        machine.dispatch(c.Propose(attempt.id, attempt.number, entries, callees, end))
+        machine.dispatch(c.Propose(attempt.id, attempt.number, entries, tuple(callees), end))
         if results and not end:
             attempt.placed(entries, places(state.length, entries))
 
