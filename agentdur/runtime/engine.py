@@ -147,6 +147,8 @@ class Machine:
             self.release(slot)
             return
         slot.state = after
+        if after is not None and before is None:
+            slot.target = after.spec.target
         number = self.writer.touch()
         if slot.touched != number:
             slot.touched = number
@@ -253,8 +255,7 @@ class Machine:
             slot.sleeps = None
         waiting = self.waiting.pop(effect.id, None)
         if waiting is not None:
-            target = None if slot.state is None else slot.state.spec.target
-            self.answers.append((waiting, Answer(effect.id, effect.result, None, target)))
+            self.answers.append((waiting, Answer(effect.id, effect.result, None, slot.target)))
 
     def _set_timer(self, slot: Slot, effect: e.SetTimer) -> None:
         timer = Timer(effect.at, slot.seq, effect.completion, effect.id)

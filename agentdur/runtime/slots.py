@@ -14,7 +14,7 @@ from agentdur.core import journal as j
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Row, Saved, Store, Writes
 from agentdur.core.state import Head, Invocation, ObjectState, PromiseState, Status
-from agentdur.core.target import ObjectAddress, PromiseAddress
+from agentdur.core.target import ObjectAddress, PromiseAddress, Target
 
 CACHED_KEYS_MAX = 10_000
 """Keys whose state values stay in memory between uses."""
@@ -25,11 +25,12 @@ class Slot:
 
     __slots__ = (
         "attempt", "callees", "entries", "id", "new", "saved", "seq", "sleeps", "state", "step_failures",
-        "touched", "waiting",
+        "target", "touched", "waiting",
     )  # fmt: skip
 
     def __init__(self, invocation: InvocationId, seq: int, state: Invocation | None, new: bool) -> None:
         self.id, self.seq, self.state, self.new = invocation, seq, state, new
+        self.target: Target | None = None if state is None else state.spec.target
         self.saved: Head | None = None if new or state is None else state.head
         self.attempt: Any = None
         self.entries: list[tuple[int, j.Entry]] | None = [] if new else None

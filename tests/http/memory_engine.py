@@ -143,7 +143,7 @@ class MemoryEngine:
         record.completed_at = now_ms()
         for waiter in record.waiters:
             if not waiter.done():
-                waiter.set_result(Answer(invocation, record.result))
+                waiter.set_result(Answer(invocation, record.result, None, request.target))
 
     def _wait(self, invocation: InvocationId) -> Awaitable[Answer]:
         record = self.records[invocation]
@@ -155,7 +155,8 @@ class MemoryEngine:
 
     def _stored(self, invocation: InvocationId, record: Record) -> Answer:
         assert record.result is not None
-        return Answer(invocation, record.result, record.completed_at + DAY_MS)
+        expires_at = record.completed_at + DAY_MS
+        return Answer(invocation, record.result, expires_at, record.request.target)
 
 
 def as_engine(engine: MemoryEngine) -> Engine:
