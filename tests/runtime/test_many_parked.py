@@ -139,3 +139,33 @@ async def test_an_attempt_that_is_over_leaves_nothing_to_the_garbage_collector(
     await until(lambda: not stage.engine.machine.slots.invocations)
     await asyncio.sleep(0.01)
     assert_nothing_in_memory(stage, memory)
+
+
+async def test_a_long_invocation_has_no_more_in_memory_than_a_short_one(stage: Stage):
+    svc, found = Service("Long"), []
+
+    @svc.handler()
+    async def child(ctx: Context, number: int) -> int:
+        return number
+
+    @svc.handler()
+    async def work(ctx: Context) -> None:
+        for number in range(601):
+            await ctx.run("step", asyncio.sleep, 0)
+            await ctx.service_call(child, number)
+            if number in (5, 600):
+                (attempt,) = (a for a in stage.engine.driver.live if a.target.handler == "work")
+                recorded = attempt.recorded
+                kept = (
+                    attempt.pending,
+                    attempt.buffer,
+                    attempt.signals,
+                    attempt.branches,
+                    attempt.slot.entries,
+                )
+                found.append([len(thing or ()) for thing in (*kept, recorded.completions, recorded.branches)])
+
+    await stage.start(svc)
+    await stage.client.service_call(work)
+    early, late = found
+    assert late == early
