@@ -64,6 +64,9 @@ def describe(
     width = max(len(name) for name in found)
     for name, value in found.items():
         say(f"{name:<{width}}  {_shown(value)}")
+    failure = found.get("last_failure")
+    if isinstance(failure, dict) and failure.get("stacktrace"):
+        say("\n" + failure["stacktrace"].rstrip())
     say("")
     say_table(("#", "at", "entry", "result"), [_entry(one) for one in journal])
 

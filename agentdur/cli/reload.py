@@ -28,7 +28,8 @@ Stamps = dict[Path, tuple[int, int]]
 
 def serve_and_reload(arguments: list[str], folder: Path, say: Callable[[str], None]) -> int:
     """Run `agentdur serve` with these arguments until interrupted; the exit code of the last child."""
-    return Supervisor([sys.executable, "-m", "agentdur.cli", "serve", *arguments], folder, say).run()
+    code = Supervisor([sys.executable, "-m", "agentdur.cli", "serve", *arguments], folder, say).run()
+    return 0 if code == -signal.SIGTERM else code  # it was asked to end before it could listen to that
 
 
 class Supervisor:
