@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 
 LOOK_EVERY_S = 0.3
+SETTLE_S = 0.1
+"""Files that do not change for this long have been written."""
 FILES_MAX = 10_000
 """Files that are watched; a folder with more is watched in part."""
 STOP_TIMEOUT_S = 30.0
@@ -60,12 +62,23 @@ class Supervisor:
             now = stamps(self._folder)
             if now == seen:
                 continue
+            now = self._settled(now)
             self._say(f"{_changed(seen, now, self._folder)} changed, starting again")
             seen = now
             stop(child)
             child = subprocess.Popen(self._command)
             told = False
         return stop(child)
+
+    def _settled(self, now: Stamps) -> Stamps:
+        """The files when nobody writes them any more: one that is half written would be served half."""
+        while not self._stopping:
+            time.sleep(SETTLE_S)
+            later = stamps(self._folder)
+            if later == now:
+                break
+            now = later
+        return now
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
