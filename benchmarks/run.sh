@@ -29,7 +29,7 @@ inproc | ingress | limit | million | growth | store_commit)
     exec "$python" -m benchmarks.ingress "$@"
     ;;
 *)
-    sed -n 's/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,$s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
