@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from tests.http.both_engine import both_ingress
 from tests.http.memory_engine import MemoryEngine, as_engine
 from tests.http.wire import JSON, Address
 from tests.http.world import CATALOG, echo
+
+pytestmark = pytest.mark.slow
 
 WORDS = (
     *(

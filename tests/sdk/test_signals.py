@@ -195,15 +195,14 @@ async def test_a_restart_does_not_lengthen_a_sleep(stage: Stage):
 
     await stage.start(svc)
     sent = await stage.client.service_send(nap)
-    first = time.monotonic()
     for _ in range(3):
         await asyncio.sleep(0.02)
         await stage.restart()
     begun, ended = await stage.client.attach(sent.invocation_id)
-    assert time.monotonic() - first < 0.4
     assert ended - begun >= 0.119
-    sleeps = [entry for _, entry in stage.journal(sent.invocation_id) if isinstance(entry, Sleep)]
-    assert [one.name for one in sleeps] == ["nap"]
+    (nap_,) = [entry for _, entry in stage.journal(sent.invocation_id) if isinstance(entry, Sleep)]
+    assert nap_.name == "nap"
+    assert nap_.wake_at / 1000 < begun + 0.12 + 1  # decided once, by the first attempt
 
 
 async def test_a_timer_that_was_due_while_nobody_was_there_fires_at_once(stage: Stage):

@@ -57,6 +57,7 @@ def test_seeds_hold(chunk: range):
     assert invocations > 5 * len(chunk), "the clients hardly ask for anything"
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_run():
     """Event by event: also where strings are hashed differently, as in every new process."""
     script = "from agentdur.testing.simulation import simulate; print([simulate(s).digest for s in range(6)])"
@@ -69,10 +70,12 @@ def test_the_same_seed_is_the_same_run():
     assert heard == {str([simulate(seed).digest for seed in range(6)]) + "\n"}
 
 
+@pytest.mark.slow
 def test_different_seeds_are_different_runs():
     assert len({simulate(seed).digest for seed in range(8)}) == 8
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_the_outcome(capsys: pytest.CaptureFixture[str]):
     assert main(["--seeds", "3", "--start", "40"]) == 0
     assert capsys.readouterr().out.startswith("3 seeds, 0 failed, ")

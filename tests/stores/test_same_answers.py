@@ -16,6 +16,7 @@ from tests.stores.homes import HOMES, Home, MemoryHome, commit
 OTHERS = [kind for kind in HOMES if kind is not MemoryHome]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS)
 @given(random=st.randoms(use_true_random=False), commits=st.integers(1, 12))
 @settings(max_examples=40, deadline=None)
