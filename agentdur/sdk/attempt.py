@@ -29,6 +29,7 @@ from agentdur.sdk.cancel import (
     CANCEL_BRANCH,
     Decision,
     decide_soon,
+    next_cancel,
     raise_if_cancelled,
     read_decisions,
 )
@@ -39,6 +40,7 @@ from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
 from agentdur.sdk.handing import input_of, output_of
 from agentdur.sdk.resting import rests
 from agentdur.sdk.service_handler import Handler, where
+from agentdur.sdk.turns import Turns
 from agentdur.sdk.where import user_line
 
 
@@ -107,6 +109,7 @@ class Attempt:
     """The driver's own."""
     step_failures: dict[int, Any] | None = None
     task: asyncio.Task[Any] | None = None
+    turns: Turns | None = None
     waits = 0
 
     def __init__(
@@ -119,7 +122,7 @@ class Attempt:
         self.pending: dict[int, DurableFuture[Any] | Decision] = {}
         self.next_completion = recorded.last_completion + 1
         self.cancels = recorded.cancels
-        self.known = recorded.length
+        self.known = self.replayed = recorded.length
         self.root = Branch(self, ROOT, None)
         if self.cancels:
             read_decisions(self)
@@ -259,6 +262,8 @@ class Attempt:
         """A task was made inside the handler."""
         if not self.multi:
             self.multi, self.branches = True, {}
+            if self.recorded.branches:
+                self.turns = Turns(self.loop, self.replayed)
         self.branches[child] = task
         task.add_done_callback(lambda ended: self._orphan(child, ended))
 
@@ -395,6 +400,8 @@ class Attempt:
         """Wait until `thing` is complete; raises the cancellation when it came first."""
         branch = self.here()
         while True:
+            if self.multi:
+                yield from self.in_turn(branch, thing.index)
             raise_if_cancelled(self, branch, thing.index)
             if thing.index != NEVER:
                 return
@@ -409,6 +416,13 @@ class Attempt:
                 )
                 self.mismatch(Mismatch(index, describe(there), made))
             yield from self.park(branch, thing)
+
+    def in_turn(self, branch: Branch, index: int) -> Generator[Any, Any, None]:
+        """On replay: let those go on first that went on before entry `index`, or a cancel, was stored."""
+        at = min(index, next_cancel(self, branch)) if self.cancels else index
+        if branch.passed < at < NEVER and self.turns is not None and self.turns.before(at):
+            branch.passed = at
+            yield from self.turns.take(at)
 
     def park(self, branch: Branch, thing: DurableFuture[Any] | Group) -> Generator[Any, Any, None]:
         """Wait until something changes: `thing` is complete, or a cancel was decided."""

@@ -48,6 +48,8 @@ class Branch:
     acting: Any = None
     """The step whose action runs here."""
     awaitables = 0
+    passed = 0
+    """The journal index up to which a replay has come here."""
     cancels_seen: int = 0
     rng: random.Random | None = None
     waiting: Any = None

@@ -50,6 +50,9 @@ class Attempt(Protocol):
     def flush(self) -> None:
         """Propose what is buffered."""
 
+    def in_turn(self, branch: Branch, index: int) -> Generator[Any, Any, None]:
+        """On replay: let those go on first that went on earlier."""
+
     def park(self, branch: Branch, thing: Any) -> Generator[Any, Any, None]:
         """Wait until `thing` is complete."""
 
@@ -118,6 +121,12 @@ def decide(attempt: Attempt) -> None:
     attempt.flush()
 
 
+def next_cancel(attempt: Attempt, branch: Branch) -> int:
+    """Where the next cancellation that reaches this branch was stored, NEVER when none is known."""
+    later = attempt.decisions[branch.cancels_seen :]
+    return next((position for position, names in later if branch.name in names), NEVER)
+
+
 def raise_if_cancelled(attempt: Attempt, branch: Branch, index: int) -> None:
     """Raise the cancellation that reached this branch before entry `index` was stored; once each."""
     while branch.cancels_seen < len(attempt.decisions):
@@ -127,6 +136,13 @@ def raise_if_cancelled(attempt: Attempt, branch: Branch, index: int) -> None:
         branch.cancels_seen += 1
         if branch.name in names:
             raise TerminalError(CANCELLED, 409)
+
+
+@types.coroutine
+def recorded_cancel(attempt: Attempt, branch: Branch) -> Generator[Any, Any, None]:
+    """On replay, before a step without a result: it may have been interrupted, at its place in the order."""
+    yield from attempt.in_turn(branch, NEVER)
+    raise_if_cancelled(attempt, branch, NEVER)
 
 
 @types.coroutine

@@ -96,8 +96,9 @@ class DurableFuture(Generic[T]):
         return None  # type: ignore[return-value]  # T is None or optional
 
     def __await__(self) -> Generator[Any, Any, T]:
-        if self.outcome is None or self._attempt.cancels:
-            yield from self._attempt.wait(self)
+        attempt = self._attempt
+        if self.outcome is None or attempt.cancels or attempt.turns is not None:
+            yield from attempt.wait(self)
         return self.result()
 
 

@@ -24,7 +24,7 @@ from agentdur.core import journal as j
 from agentdur.core.errors import EntryTooLarge, NotSerializable
 from agentdur.sdk.attempt import Attempt, AttemptClosed
 from agentdur.sdk.branch import Branch
-from agentdur.sdk.cancel import cancel_point, interrupted, raise_if_cancelled
+from agentdur.sdk.cancel import cancel_point, interrupted, raise_if_cancelled, recorded_cancel
 from agentdur.sdk.checks import check_size
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 from agentdur.sdk.failure import Failed, failure_of
@@ -109,7 +109,7 @@ class RunFuture(DurableFuture[T]):
                 self.running = False
                 if self.waiters and not attempt.closed:
                     attempt.loop.call_soon(self._go_on)  # those who wait may be being cancelled as well
-        elif self.outcome is None or attempt.cancels:
+        elif self.outcome is None or attempt.cancels or attempt.turns is not None:
             yield from attempt.wait(self)
         return self.result()
 
@@ -141,6 +141,9 @@ async def execute(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -> N
     attempt.executing += 1
     left = False
     try:
+        if attempt.turns is not None:
+            await recorded_cancel(attempt, branch)
+            await attempt.turns.end()
         attempt.flush()
         durable = attempt.driver.durable(attempt)
         if durable is not None:
