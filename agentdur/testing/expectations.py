@@ -120,7 +120,7 @@ def fits(op: list[Any], result: Any) -> bool:
             return bool(result == f"T:{TERMINAL}")
         case ["step", "exhaust" | "expire", _]:
             return bool(result == f"T:{EXHAUSTED}")
-        case ["step", _, value]:
+        case ["step", _, value] | ["quarrel", value]:
             return bool(result == value)
         case ["gather" | "group", *branches]:
             parts = result if isinstance(result, list) else []

@@ -93,7 +93,7 @@ class Simulation:
         self.violation = ""
         self.finished = False
         self.life: Life
-        programs = Programs(rng)
+        programs = Programs(rng, orderly=not self.plan.disorder)
         self.clients = [Client(wishes(rng, programs), self.checks) for _ in range(rng.randint(1, 5))]
         self.completer = Completer()
         self.operator = Operator(self.checks)

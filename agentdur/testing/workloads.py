@@ -254,6 +254,20 @@ class Handlers:
                 ctx.object_send(self.add, key, how)
             await ctx.sleep(ms(1))
 
+    async def op_quarrel(self, ctx: Context, path: str, value: int) -> Any:
+        """Two branches fail for good; which of them is heard first decides what is done next."""
+
+        async def fails(code: int) -> None:
+            await ctx.object_call(self.read, "a")
+            await self.step(ctx, f"{path}/{code}", "ok", None)
+            raise TerminalError("one of two", code)
+
+        try:
+            await asyncio.gather(fails(401), fails(402))
+        except TerminalError as error:
+            await self.step(ctx, f"{path}/was{error.status_code}", "slow", None)
+        return value
+
     async def op_ticks(self, ctx: Context, path: str, value: int) -> Any:
         """Much arrives while a step fails and is tried again."""
         sleeps = [ctx.sleep(ms(10 + 9 * number)) for number in range(8)]
@@ -338,7 +352,7 @@ class Handlers:
 LEAVES = (
     "step", "step", "step", "sleep", "random", "time", "futures", "late", "shared", "select", "add", "read",
     "appends", "awakeable", "signal", "saga", "flow", "crowd", "burst",
-    "ticks",
+    "ticks", "quarrel",
 )  # fmt: skip
 INNER = ("gather", "group", "race", "call", "idem", "send", "attach")
 LEAVES_OTHERS_WAITING = ("signal", "flow")
@@ -352,8 +366,8 @@ KEYS = ("a", "b", "c")
 class Programs:
     """Makes programs from a seed."""
 
-    def __init__(self, rng: Random) -> None:
-        self._rng = rng
+    def __init__(self, rng: Random, orderly: bool) -> None:
+        self._rng, self._orderly = rng, orderly
         self._count = 0
         self._rough = self._racing = False
         self.idempotent: dict[str, Any] = {}
@@ -383,8 +397,8 @@ class Programs:
         inner = depth < DEPTH_MAX and rng.random() < 0.4
         leaves, inners = (ROUGH_LEAVES, ROUGH_INNER) if self._rough else (LEAVES, INNER)
         name = rng.choice(inners if inner else leaves)
-        if self._racing and name in LEAVES_OTHERS_WAITING:
-            name = "step"
+        if (self._racing and name in LEAVES_OTHERS_WAITING) or (name == "quarrel" and not self._orderly):
+            name = "step"  # callbacks that overtake each other may turn a quarrel round within one instant
         arguments: list[Any] = getattr(self, f"of_{name}")(depth + 1)
         return [name, *arguments]
 
@@ -408,7 +422,7 @@ class Programs:
     def of_shared(self, _: int) -> list[Any]:
         return [self.number()]
 
-    of_signal = of_ticks = of_shared
+    of_signal = of_ticks = of_quarrel = of_shared
 
     def of_select(self, _: int) -> list[Any]:
         return [self.number(), self._rng.choice((0, 20, 300))]

@@ -31,6 +31,7 @@ from agentdur.sdk import attempt as sdk_attempt
 from agentdur.sdk import cancel, steps
 from agentdur.sdk.context import Context
 from agentdur.sdk.exceptions import TerminalError
+from agentdur.sdk.turns import Turns
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 BUGS: list[Plant] = []
@@ -273,6 +274,12 @@ def passes_cancels_by_on_replay(patch: pytest.MonkeyPatch) -> None:
 
     for module in (cancel, sdk_attempt, steps):
         patch.setattr(module, "raise_if_cancelled", careless)
+
+
+@bug
+def replays_branches_in_any_order(patch: pytest.MonkeyPatch) -> None:
+    """Of two failures another one is heard first after a crash."""
+    patch.setattr(Turns, "before", lambda self, index: False)
 
 
 @bug
