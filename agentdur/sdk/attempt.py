@@ -105,8 +105,7 @@ class Attempt:
     outlived = False
     seed_value: int | None = None
     signals: dict[int | str, list[SignalFuture[Any]]] | None = None
-    slot: Any = None
-    """The driver's own."""
+    slot: Any = None  # the driver's own
     step_failures: dict[int, Any] | None = None
     task: asyncio.Task[Any] | None = None
     turns: Turns | None = None
