@@ -261,8 +261,7 @@ class Attempt:
         """A task was made inside the handler."""
         if not self.multi:
             self.multi, self.branches = True, {}
-            if self.recorded.branches:
-                self.turns = Turns(self.loop, self.replayed)
+            self.turns = Turns(self.loop, self.replayed) if self.recorded.branches else None
         self.branches[child] = task
         task.add_done_callback(lambda ended: self._orphan(child, ended))
 
