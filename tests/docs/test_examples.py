@@ -39,7 +39,7 @@ TUTORIAL = ROOT / "docs/tutorial/first-agent.md"
 CONTEXT_PAGE = ROOT / "docs/reference/context.md"
 CLI_PAGE = ROOT / "docs/reference/cli.md"
 PAGES = sorted([README, *(ROOT / "docs").rglob("*.md")])
-LATER = {"docs/explanation/performance.md", "docs/explanation/proof.md"}
+LATER: set[str] = set()
 """Pages that are linked to and not written yet."""
 
 _FILE = re.compile(
