@@ -69,8 +69,6 @@ class Machine:
         self.touched: list[Slot] = []
         self.buffered: list[Any] = []
         self.touched_keys: set[ObjectAddress] = set()
-        self.answers: list[tuple[list[asyncio.Future[Answer]], Answer]] = []
-        self.unsettled: list[list[asyncio.Future[Answer]]] = []
         self.waiting: dict[InvocationId, list[asyncio.Future[Answer]]] = {}
         self.now = world.now()
         self.stamp = 0
@@ -255,7 +253,9 @@ class Machine:
             slot.sleeps = None
         waiting = self.waiting.pop(effect.id, None)
         if waiting is not None:
-            self.answers.append((waiting, Answer(effect.id, effect.result, None, slot.target)))
+            answer = Answer(effect.id, effect.result, None, slot.target)
+            for future in waiting:
+                self.writer.answer(future, answer)
 
     def _set_timer(self, slot: Slot, effect: e.SetTimer) -> None:
         timer = Timer(effect.at, slot.seq, effect.completion, effect.id)
@@ -384,24 +384,10 @@ class Machine:
         self.slots.collect(writes)
         slots, self.touched = self.touched, []
         keys, self.touched_keys = self.touched_keys, set()
-        answers, self.answers = self.answers, []
-        self.unsettled = [waiting for waiting, _ in answers]
         number = self.writer.number
-        self.writer.after_this(lambda: self._settled(slots, keys, answers, number))
+        self.writer.after_this(lambda: self.slots.evict(slots, keys, number))
         if writes and self.revive_seconds != REVIVE_SECONDS_MIN:
             self.writer.after_this(self._stored_again)
-
-    def _settled(
-        self,
-        slots: list[Slot],
-        keys: set[ObjectAddress],
-        answers: list[tuple[list[asyncio.Future[Answer]], Answer]],
-        number: int,
-    ) -> None:
-        self.unsettled = []
-        for waiting, answer in answers:
-            _tell(waiting, answer)
-        self.slots.evict(slots, keys, number)
 
     def _stored_again(self) -> None:
         self.revive_seconds = REVIVE_SECONDS_MIN
@@ -412,10 +398,9 @@ class Machine:
         self.queue.clear()
         self.driver.forget()
         self.timers.stop()
-        for waiting in [*self.waiting.values(), *(w for w, _ in self.answers), *self.unsettled]:
+        for waiting in self.waiting.values():
             _refuse_all(waiting, error)
         self.waiting.clear()
-        self.answers, self.unsettled = [], []
         if not self.stopping and self.reviver is None:
             store_failed(error, self.revive_seconds)
             self.reviver = self.loop.call_later(self.revive_seconds, self._revive)
@@ -452,12 +437,6 @@ class Machine:
         for waiting in self.waiting.values():
             _refuse_all(waiting, NotRunning("the engine stopped; the invocation goes on when it starts"))
         self.waiting.clear()
-
-
-def _tell(waiting: list[asyncio.Future[Answer]], answer: Answer) -> None:
-    for future in waiting:
-        if not future.done():
-            future.set_result(answer)
 
 
 def _refuse_all(waiting: list[asyncio.Future[Answer]], error: Exception) -> None:

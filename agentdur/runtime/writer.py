@@ -2,8 +2,10 @@
 
 Rules of this file:
 1. Commits are made one after another, in the order in which their writes were collected.
-2. Nobody is told of a commit that has not happened; what waits for it is told in one turn of the loop.
+2. Nobody is told of a commit that has not happened; all are told in the order in which they asked.
 3. A commit that fails is the end of this writer: the engine forgets its memory and reads the store again.
+4. Where a commit takes less time than the loop needs for those it tells, the two overlap: the next commit
+   starts before they are told, and a crowd in lockstep is told in two halves, a commit between them.
 """
 
 from __future__ import annotations
@@ -17,15 +19,51 @@ from typing import Any, Protocol
 from agentdur.core.errors import AgentdurError, NotRunning, StoreError, StoreFailed
 from agentdur.core.ports import Store, Writes
 
+LET_IN_SECONDS_MAX = 0.001
+OVERLAP_ENTER = 1.25
+OVERLAP_LEAVE = 2.0
+"""How long a commit may take, in parts of the loop's work between two commits, for the two to overlap."""
+TOLD_TOGETHER_MAX = 16
+"""Fewer are not kept back for the balance: a commit has a price of its own."""
+
+
+class Pace:
+    """Whether commits and the loop's work overlap, from how long each took lately. Times in seconds."""
+
+    together = TOLD_TOGETHER_MAX
+
+    def __init__(self) -> None:
+        self._overlaps = False
+        self._commit = self._work = 0.0
+
+    def overlapping(self) -> bool:
+        """True: the next commit starts before those of the last one are told."""
+        return self._overlaps
+
+    def committed(self, seconds: float) -> None:
+        """A commit took so long."""
+        self._commit += (seconds - self._commit) / 4
+
+    def worked(self, seconds: float) -> None:
+        """The loop took so long for those who were told of a commit."""
+        self._work += (seconds - self._work) / 4
+        # Half a crowd is half the work, but more than half a commit: two thresholds, or it would swing.
+        self._overlaps = self._commit < self._work * (OVERLAP_LEAVE if self._overlaps else OVERLAP_ENTER)
+
 
 class Committer(Protocol):
     """Runs `store.commit` somewhere and reports back on the loop."""
+
+    pace: Pace
 
     def start(self, commit: Callable[[Any], None], done: Callable[[StoreError | None], None]) -> None:
         """Before the first `submit`."""
 
     def submit(self, prepared: Any) -> None:
         """Commit this; one at a time."""
+
+    def let_in(self) -> None:
+        """The loop goes on working: make sure that the commit is under way first."""
 
     def stop(self) -> None:
         """No more commits; the running one ends first."""
@@ -35,6 +73,8 @@ class ThreadCommitter:
     """A thread of its own: SQLite blocks, and releases the interpreter while it does."""
 
     def __init__(self) -> None:
+        self.pace = Pace()
+        self._taken = threading.Lock()
         self._jobs: SimpleQueue[Any] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -53,6 +93,8 @@ class ThreadCommitter:
         done: Callable[[StoreError | None], None],
     ) -> None:
         while (job := self._jobs.get()) is not None:
+            if self._taken.locked():
+                self._taken.release()
             error = attempt_commit(commit, job)
             if loop.is_closed():
                 return
@@ -60,7 +102,13 @@ class ThreadCommitter:
 
     def submit(self, prepared: Any) -> None:
         """Hand over to the thread."""
+        self._taken.acquire(blocking=False)
         self._jobs.put(prepared)
+
+    def let_in(self) -> None:
+        """A thread that wakes up waits for the interpreter, up to 5 ms, while the loop keeps it busy. So the
+        loop steps aside until the thread has the job, and gets the interpreter back when SQLite works."""
+        self._taken.acquire(timeout=LET_IN_SECONDS_MAX)
 
     def stop(self) -> None:
         """Let the thread end."""
@@ -105,8 +153,10 @@ class Writer:
         self._error: AgentdurError = NotRunning("nothing is committed any more")
         self._after: list[Callable[[], None]] = []
         self._after_running: list[Callable[[], None]] = []
-        self._waiting: list[asyncio.Future[None]] = []
-        self._waiting_running: list[asyncio.Future[None]] = []
+        self._waiting: list[tuple[asyncio.Future[Any], Any]] = []
+        self._waiting_running: list[tuple[asyncio.Future[Any], Any]] = []
+        self._rest: list[tuple[asyncio.Future[Any], Any]] = []  # committed, and told in a moment
+        self._began = self._told_at = 0.0
         committer.start(store.commit, self._done)
 
     def touch(self) -> int:
@@ -138,16 +188,25 @@ class Writer:
         if self.dead:
             future.set_exception(self._error)
         elif number < self.number:
-            self._waiting_running.append(future)
+            self._waiting_running.append((future, None))
         else:
             self.touch()
-            self._waiting.append(future)
+            self._waiting.append((future, None))
         return future
+
+    def answer(self, future: asyncio.Future[Any], value: Any) -> None:
+        """Set this result when what is collected now is durable."""
+        self.touch()
+        self._waiting.append((future, value))
 
     def _start(self) -> None:
         if self.dead or self.busy or not self.due:  # asked for twice: one commit at a time
             return
         self.busy, self.due = True, False
+        self._began = self.loop.time()
+        if self._told_at:
+            self.committer.pace.worked(self._began - self._told_at)
+            self._told_at = 0.0
         try:
             self._collect(self.writes)
         except Exception as error:  # half of what belongs together was collected
@@ -167,27 +226,50 @@ class Writer:
         else:
             self.committer.submit(prepared)
 
+    def _start_and_go_on(self) -> None:
+        self._start()
+        if self.busy:
+            self.committer.let_in()
+
     def _done(self, error: StoreError | None) -> None:
         if self.dead:
             return
         if error is not None:
             self.die(error)
             return
+        pace = self.committer.pace
+        now = self.loop.time()
+        pace.committed(now - self._began)
         self.committed = self.number - 1
         self.busy = False
-        waiting, self._waiting_running = self._waiting_running, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        told, self._waiting_running = [*self._rest, *self._waiting_running], []
+        self._rest = []
         actions, self._after_running = self._after_running, []
         try:
-            for action in actions:
+            for action in actions:  # before the next commit takes away what they look at
                 action()
         except StoreError as unread:  # what is durable could not be read
+            _tell(told)
             self.die(unread)
             return
-        if self.due:
+        if pace.overlapping():
+            first = (len(told) - len(self._waiting)) // 2  # with them, the next commit is half of the crowd
+            if first > pace.together:
+                told, self._rest = told[:first], told[first:]
+                soon = self.loop.call_soon
+                soon(soon, soon, self._tell_rest)  # those told now say in two turns what they have to say
+            elif self.due:
+                self._start_and_go_on()
+        self._told_at = self.loop.time()
+        _tell(told)
+        if self.due and not self.busy and not self._rest:
             self._start_soon()
+
+    def _tell_rest(self) -> None:
+        if not self.dead and not self.busy and self.due:
+            self._start_and_go_on()
+        rest, self._rest = self._rest, []
+        _tell(rest)
 
     def die(self, error: StoreError) -> None:
         """The store failed: nothing more is committed, and who waits is told."""
@@ -195,7 +277,9 @@ class Writer:
             return
         self.dead, self._error = True, error
         self.committer.stop()
-        for future in (*self._waiting_running, *self._waiting):
+        _tell(self._rest)
+        self._rest = []
+        for future, _ in (*self._waiting_running, *self._waiting):
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # not everyone who asked still waits
@@ -212,3 +296,10 @@ class Writer:
         if not self.dead:
             self.dead = True
             self.committer.stop()
+        self._tell_rest()
+
+
+def _tell(told: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, value in told:
+        if not future.done():
+            future.set_result(value)

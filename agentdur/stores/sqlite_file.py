@@ -33,6 +33,9 @@ else:
 
 LOG_BYTES_KEPT_MAX = 64 * 1024 * 1024
 """How much of the disk a write-ahead log keeps after a burst."""
+LOG_PAGES_MAX = 8000
+"""When the log is copied into the file: 32 MiB. The later, the more often a page is written before it is
+copied once; each copy holds up the commits behind it."""
 
 _ERRORS: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_FULL: StoreFull,
@@ -122,6 +125,7 @@ def connect(path: str) -> sqlite3.Connection:
         connection.execute("pragma synchronous = full")
         connection.execute("pragma temp_store = memory")
         connection.execute(f"pragma journal_size_limit = {LOG_BYTES_KEPT_MAX}")
+        connection.execute(f"pragma wal_autocheckpoint = {LOG_PAGES_MAX}")
     except BaseException:
         connection.close()
         raise

@@ -24,6 +24,7 @@ from agentdur.core.ports import Filter, Row, Timer, Writes
 from agentdur.core.state import ObjectState, PromiseState, Status
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.runtime.engine import Machine
+from agentdur.runtime.writer import Pace
 from agentdur.stores.memory import MemoryStore
 from agentdur.testing.clock import SimLoop
 
@@ -58,6 +59,7 @@ class Plan(Struct, kw_only=True):
     cleanup_seconds: float = 3600.0
     inactivity_seconds: float = 60.0
     disorder: float = 0.0
+    overlap: float = 0.0
 
 
 def plan_of(rng: Random) -> Plan:
@@ -90,6 +92,7 @@ def plan_of(rng: Random) -> Plan:
         timers_in_memory=rng.choice((2, 10_000)),
         retention_seconds=rng.choice((0.0, 3.0, 86_400.0)),
         cleanup_seconds=rng.choice((2.0, 3600.0)),
+        overlap=sometimes(0.5, 1.0),
     )
 
 
@@ -118,11 +121,26 @@ class Process(Protocol):
         """The engine knows that the store has it."""
 
 
+class SimPace(Pace):
+    """Overlaps when chance says so: what takes no time cannot be measured."""
+
+    together = 0
+
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self._process = process
+
+    def overlapping(self) -> bool:
+        """Drawn anew each time."""
+        return self._process.rng.random() < self._process.plan.overlap
+
+
 class SimCommitter:
     """Commits in virtual time, one at a time, with trouble before and after."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self.pace: Pace = SimPace(process)
         self._commit: Callable[[Any], None]
         self._done: Callable[[StoreError | None], None]
         self._busy = self._stopped = False
@@ -140,6 +158,9 @@ class SimCommitter:
         process = self._process
         delay = process.plan.commit_seconds * process.rng.random()
         self._running = (process.loop.call_later(delay, self._write, prepared), prepared)
+
+    def let_in(self) -> None:
+        """It is under way."""
 
     def _write(self, prepared: Any) -> None:
         process, plan = self._process, self._process.plan

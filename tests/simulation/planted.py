@@ -21,7 +21,7 @@ from agentdur.core.machine import finish, notify, propose, submit
 from agentdur.core.ports import Answer
 from agentdur.core.state import Status
 from agentdur.core.target import HandlerKind
-from agentdur.runtime import engine, slots
+from agentdur.runtime import slots
 from agentdur.runtime.drivers.inproc import InProcess
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.slots import Slots
@@ -47,7 +47,8 @@ def answers_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     """A client hears a result that a crash takes back."""
 
     def finished(self: Machine, slot: Any, effect: Any) -> None:
-        engine._tell(self.waiting.pop(effect.id, []), Answer(effect.id, effect.result))
+        for future in self.waiting.pop(effect.id, []):
+            future.set_result(Answer(effect.id, effect.result))
 
     patch.setattr(Machine, "_finished", finished)
 

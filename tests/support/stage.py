@@ -21,7 +21,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Store
 from agentdur.core.retry import RetryPolicy
 from agentdur.runtime.owner import Engine, Knobs
-from agentdur.runtime.writer import Committer, ThreadCommitter, attempt_commit
+from agentdur.runtime.writer import Committer, Pace, ThreadCommitter, attempt_commit
 from agentdur.sdk.client import EngineClient
 from agentdur.sdk.service import BaseService
 from agentdur.server import App
@@ -138,12 +138,20 @@ def abandon(engine: Engine) -> None:
     engine.store.close()
 
 
+class InTurns(Pace):
+    """Commits and the loop's work take turns, however long they take: the same commits every time."""
+
+    def overlapping(self) -> bool:
+        return False
+
+
 class InlineCommitter:
     """Commits on the loop. With `limit`, the process dies at that commit, before it is made or (`after`) when
     it is: `crashed` is set and nobody is told."""
 
     def __init__(self, limit: int | None = None, after: bool = False) -> None:
         self.limit, self.after = limit, after
+        self.pace: Pace = InTurns()
         self.count = 0
         self.crashed = asyncio.Event()
 
@@ -162,6 +170,9 @@ class InlineCommitter:
             self.crashed.set()
             return
         self._loop.call_soon(self._done, error)
+
+    def let_in(self) -> None:
+        """It is made already."""
 
     def stop(self) -> None:
         """Nothing runs."""
