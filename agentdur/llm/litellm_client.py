@@ -23,7 +23,8 @@ from agentdur.llm.errors import BadModelAnswer, ModelBusy, ModelRefused, ModelTi
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or the import fetches a price list
 try:
     import litellm
-    import openai.resources  # noqa: F401  # else the client under LiteLLM loads them in the first call
+    import openai
+    import openai.resources  # else the client under LiteLLM loads them in the first call
 except ModuleNotFoundError:  # the extra is not installed: told when a model is called
     litellm = None
 else:
@@ -110,7 +111,7 @@ def translated(model: str, error: Exception) -> Exception:
     if not isinstance(status, int):
         return error
     said = f"{model}: {getattr(error, 'message', None) or error}"
-    if isinstance(error, litellm.Timeout):
+    if isinstance(error, litellm.Timeout) and not _answered(error):
         return ModelTimeout(said, 504)
     headers = _headers(error)
     if _worth_another_try(error, status, headers):
@@ -120,6 +121,15 @@ def translated(model: str, error: Exception) -> Exception:
             return BadModelAnswer(said, 502)
         return ModelUnavailable(said, status, _retry_after(headers))
     return ModelRefused(said, status, {"kind": ModelRefused.KIND, "model": model})
+
+
+def _answered(error: BaseException | None) -> bool:
+    """LiteLLM calls an answer of status 408 a timeout, as if there had been none."""
+    while error is not None:
+        if isinstance(error, openai.APIStatusError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _headers(error: Exception) -> Any:
