@@ -26,6 +26,7 @@ from agentdur.core.ports import Store
 from agentdur.ingress.app import create_ingress
 from agentdur.ingress.errors import engine_error
 from agentdur.ingress.openapi import openapi
+from agentdur.ingress.protocol import OneWrite
 from agentdur.ingress.replies import send_reply
 from agentdur.ingress.settings import IngressSettings
 from agentdur.observe.logs import configure_logging
@@ -257,7 +258,7 @@ class _Quiet(uvicorn.Server):
 
 def _server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
     config = uvicorn.Config(
-        app, http="httptools", lifespan="off", log_config=None,
+        app, http=OneWrite, lifespan="off", log_config=None, proxy_headers=False,
         access_log=False, backlog=BACKLOG, server_header=False,
         timeout_graceful_shutdown=int(settings.shutdown_timeout.total_seconds()) + 1,
     )  # fmt: skip
