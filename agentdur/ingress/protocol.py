@@ -48,6 +48,8 @@ class Joined:
 class OneWrite(HttpToolsProtocol):
     """uvicorn's protocol on a joined transport."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
+    # The transport is typed as uvicorn types it; a Joined has all that is used of one.
+    def connection_made(self, transport: Any) -> None:
         """A client is there."""
-        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]  # all that is used of one
+        joined: Any = Joined(transport, self.loop)
+        super().connection_made(joined)

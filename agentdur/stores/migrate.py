@@ -1,8 +1,8 @@
 """The schema's version: kept in the file, moved forward when the store is opened.
 
 Rules of this file:
-1. A new file gets the tables as `tables` declares them. An older file is moved by STEPS, one version after
-   the other, in one transaction; both ways lead to the same schema.
+1. A new file gets the tables as `tables` declares them (`schema.sql`, written by `declared`). An older file
+   is moved by STEPS, one version after the other, in one transaction; both ways lead to the same schema.
 2. A released step is never changed.
 3. A file of a newer version, or of another program, is refused and left as it is.
 """
@@ -10,14 +10,10 @@ Rules of this file:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
-from sqlmodel import SQLModel
+from collections.abc import Mapping
+from importlib.resources import files
 
 from agentdur.core.errors import StoreFailed, StoreTooNew
-from agentdur.stores.tables import TABLES
 
 VERSION = 1
 STEPS: Mapping[int, tuple[str, ...]] = {}
@@ -55,11 +51,7 @@ def require_known(connection: sqlite3.Connection, newest: int = VERSION) -> int:
     return int(version)
 
 
-def declared() -> Iterator[str]:
+def declared() -> list[str]:
     """The statements that make an empty file one of today's version."""
-    dialect = sqlite.dialect()
-    for model in TABLES:
-        table = SQLModel.metadata.tables[str(model.__tablename__)]
-        yield str(CreateTable(table).compile(dialect=dialect))
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            yield str(CreateIndex(index).compile(dialect=dialect))
+    text = files("agentdur.stores").joinpath("schema.sql").read_text()
+    return [statement for statement in text.split(";\n") if statement]

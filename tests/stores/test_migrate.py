@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from agentdur.core.errors import StoreTooNew
 from agentdur.stores import SqliteStore
+from agentdur.stores.declared import schema_text
 from agentdur.stores.migrate import APPLICATION_ID, STEPS, VERSION, migrate
 
 RELEASED = Path(__file__).parent
@@ -88,3 +92,16 @@ def test_a_store_that_went_forward_does_not_go_back(tmp_path: Path) -> None:
         migrate(connection, NEXT)
     with pytest.raises(StoreTooNew, match=str(VERSION + 2)):
         migrate(database(path))
+
+
+def test_the_shipped_schema_is_what_the_tables_declare() -> None:
+    """Whoever changes a table is told to run `python -m agentdur.stores.declared`."""
+    shipped = files("agentdur.stores").joinpath("schema.sql").read_text()
+    assert shipped == schema_text()
+
+
+def test_a_start_reads_neither_the_object_mapper_nor_a_model_client() -> None:
+    """After a crash everybody waits for the imports of the process that comes back."""
+    code = "import sys, agentdur; agentdur.App; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"sqlalchemy", "sqlmodel", "litellm", "httpx", "typer"}.isdisjoint(loaded.stdout.split())
