@@ -242,3 +242,21 @@ class AddressInUse(CallerError):
     """The address cannot be listened on. Stop what uses it, or choose another port or host."""
 
     code = "AD0062"
+
+
+class ProtocolViolation(ProtocolError):
+    """The other side broke the service protocol. Use an SDK of a version that both sides speak."""
+
+    code = "AD0070"
+
+
+class MessageTooLarge(ProtocolError):
+    """A message is larger than the limit of an entry. Store large data elsewhere and pass a reference."""
+
+    code = "AD0071"
+
+
+class FutureTooDeep(ProtocolError):
+    """The awaited futures are nested too deeply. Wait for fewer combinators inside combinators."""
+
+    code = "AD0072"
