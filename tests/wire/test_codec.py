@@ -96,8 +96,8 @@ refs = (
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "name": names, "headers": headers, "value": data, "result": results, "key": names, "completion": ids,
     "id_completion": ids, "wake_at": u64, "invoke_at": u64, "service": some, "handler": some,
-    "parameter": data,    "idempotency_key": maybe, "scope": names, "limit_key": names, "signal": signals, "outcome": outcomes,
-    "awakeable": names,
+    "parameter": data, "idempotency_key": maybe, "scope": names, "limit_key": names, "signal": signals,
+    "outcome": outcomes, "awakeable": names,
 }  # fmt: skip
 OWN: dict[type, dict[str, st.SearchStrategy[Any]]] = {
     j.GetEagerState: {"value": st.none() | data},
