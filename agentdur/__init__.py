@@ -1,9 +1,9 @@
 """agentdur: AI agents that survive crashes, in plain asyncio."""
 
 from agentdur.core.errors import AgentdurError, JournalMismatch, NotInHandler
+from agentdur.sdk.approval import Approval
 from agentdur.sdk.combine import as_completed, gather, race, select, wait_completed
 from agentdur.sdk.context import (
-    Approval,
     Context,
     ObjectContext,
     ObjectSharedContext,

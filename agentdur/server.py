@@ -31,6 +31,7 @@ from agentdur.ingress.replies import send_reply
 from agentdur.ingress.settings import IngressSettings
 from agentdur.observe.logs import configure_logging
 from agentdur.runtime.owner import Engine, Knobs
+from agentdur.sdk.endpoint import Endpoint
 from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
 
@@ -79,6 +80,11 @@ class App:
         """What the engine and the frontends know of the services."""
         defaults = defaults or HandlerOptions()
         return Catalog({service.name: service.meta(defaults) for service in self.services})
+
+    def endpoint(self, *, identity_keys: Iterable[str] = ()) -> Endpoint:
+        """The services for a server that runs elsewhere: an ASGI app that speaks the service protocol. No
+        engine is started here; `identity_keys` are the public keys of the servers that may call."""
+        return Endpoint(self.services, identity_keys=identity_keys)
 
     @asynccontextmanager
     async def running(

@@ -16,6 +16,7 @@ import typer
 from agentdur import server
 from agentdur.cli.admin_api import AdminApi, admin_url
 from agentdur.cli.demo import run_demo
+from agentdur.cli.endpoint import endpoint
 from agentdur.cli.invocations import Json, invocations
 from agentdur.cli.loading import find, load_app
 from agentdur.cli.output import Exit, Refused, complain, exit_code_of, say, say_json, say_table
@@ -166,6 +167,7 @@ def invocations_of(context: typer.Context, admin_url: AdminUrl = None, file: Con
     context.obj = _api(admin_url, file)
 
 
+app.command()(endpoint)
 app.add_typer(invocations, name="invocations")
 
 

@@ -260,3 +260,9 @@ class FutureTooDeep(ProtocolError):
     """The awaited futures are nested too deeply. Wait for fewer combinators inside combinators."""
 
     code = "AD0072"
+
+
+class BadIdentityKey(CallerError):
+    """The key of request identity cannot be used. Endpoints take publickeyv1_…, servers a PEM file."""
+
+    code = "AD0073"

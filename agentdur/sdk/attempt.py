@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NoReturn, Protocol
 
@@ -65,8 +65,9 @@ class Driver(Protocol):
     def durable(self, attempt: Attempt) -> Awaitable[None] | None:
         """Until all that was proposed is committed; None when it is."""
 
-    def values(self, attempt: Attempt) -> dict[str, bytes]:
-        """The state of the attempt's key, kept up to date."""
+    def values(self, attempt: Attempt) -> Mapping[str, bytes | None]:
+        """The state of the attempt's key, kept up to date; None is known to be absent. All of it, unless
+        the attempt has `partial_state`."""
 
     def waiting(self, attempt: Attempt) -> None:
         """Nothing runs: every branch waits for the journal."""
@@ -103,6 +104,7 @@ class Attempt:
     next_label: str | None = None
     only_results = False
     outlived = False
+    partial_state = False
     seed_value: int | None = None
     signals: dict[int | str, list[SignalFuture[Any]]] | None = None
     slot: Any = None  # the driver's own

@@ -83,7 +83,10 @@ def read_decisions(attempt: Attempt) -> None:
     """Those of earlier attempts."""
     for _, command in reversed(attempt.recorded.branches.get(CANCEL_BRANCH, [])):
         if isinstance(command, j.Run):
-            index, completion = attempt.recorded.completions[command.completion]
+            known = attempt.recorded.completions.get(command.completion)
+            if known is None:
+                continue  # the connection broke in between: it is decided again
+            index, completion = known
             assert isinstance(completion.outcome, j.Success)
             names = frozenset(_NAMES.decode(completion.outcome.value))
             attempt.decisions = (*attempt.decisions, (index, names))

@@ -8,8 +8,8 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -18,8 +18,10 @@ from uuid import UUID
 
 from agentdur.core import journal as j
 from agentdur.core.ids import InvocationId, awakeable_id
+from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.core.text import require_text
 from agentdur.sdk import combine
+from agentdur.sdk.approval import Approval, decision
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.branch import Branch
 from agentdur.sdk.calls import Calls, ScopedContext
@@ -72,20 +74,6 @@ class Request:
     scope: str | None = None
     limit_key: str | None = None
     idempotency_key: str | None = None
-
-
-@dataclass(slots=True, frozen=True)
-class Approval:
-    """What a person decided. True in a condition only when approved in time."""
-
-    approved: bool
-    reason: str = ""
-    by: str = ""
-    timed_out: bool = False
-    payload: Any = field(default=None)
-
-    def __bool__(self) -> bool:
-        return self.approved
 
 
 class Context(Calls):
@@ -359,7 +347,15 @@ class _Keyed(Context):
         if recorded and isinstance(recorded[-1][1], j.GetLazyState):
             made = j.GetLazyState(key=name, completion=0, name=entry_name or "", branch=branch.name)
             return attempt.future(branch, made, future)
-        value = None if recorded else _values(attempt).get(name)
+        value = None
+        if not recorded:
+            values = _values(attempt)
+            value = values.get(name)
+            if value is None and attempt.partial_state and name not in values:
+                made = j.GetLazyState(
+                    key=name, completion=attempt.next_completion, name=entry_name or "", branch=branch.name
+                )
+                return attempt.future(branch, made, future)
         eager = j.GetEagerState(key=name, value=value, name=entry_name or "", branch=branch.name)
         there = attempt.command(branch, eager)
         if isinstance(there, j.GetEagerState):
@@ -372,7 +368,16 @@ class _Keyed(Context):
         """The names of all state values."""
         attempt = self._attempt
         branch = attempt.here()
-        names = () if branch.recorded else tuple(sorted(_values(attempt)))
+        recorded = branch.recorded
+        lazily = isinstance(recorded[-1][1], j.GetLazyStateKeys) if recorded else attempt.partial_state
+        if lazily:
+            lazy = j.GetLazyStateKeys(
+                completion=attempt.next_completion, name=entry_name or "", branch=branch.name
+            )
+            return attempt.future(branch, lazy, DurableFuture(attempt, 0, None))
+        names: tuple[str, ...] = ()
+        if not recorded:
+            names = tuple(sorted(name for name, value in _values(attempt).items() if value is not None))
         made = j.GetEagerStateKeys(keys=names, name=entry_name or "", branch=branch.name)
         if branch.recorded and isinstance(branch.recorded[-1][1], j.GetEagerStateKeys):
             made = branch.recorded[-1][1]
@@ -439,8 +444,18 @@ class WorkflowSharedContext(_Promises):
     __slots__ = ()
 
 
-def _values(attempt: Attempt) -> dict[str, bytes]:
-    """The state of the key, with what the handler has just written."""
+CONTEXTS: dict[tuple[ServiceKind, HandlerKind], type[Context]] = {
+    (ServiceKind.SERVICE, HandlerKind.PLAIN): Context,
+    (ServiceKind.VIRTUAL_OBJECT, HandlerKind.EXCLUSIVE): ObjectContext,
+    (ServiceKind.VIRTUAL_OBJECT, HandlerKind.SHARED): ObjectSharedContext,
+    (ServiceKind.WORKFLOW, HandlerKind.WORKFLOW): WorkflowContext,
+    (ServiceKind.WORKFLOW, HandlerKind.SHARED): WorkflowSharedContext,
+}
+"""What a handler is handed, by the kinds of its service and of itself."""
+
+
+def _values(attempt: Attempt) -> Mapping[str, bytes | None]:
+    """The state of the key, with what the handler has just written. None: known to be absent."""
     attempt.flush()
     return attempt.driver.values(attempt)
 
@@ -450,16 +465,6 @@ def pick(serde: Serde[Any] | None, hint: Any) -> Serde[Any]:
     if serde is not None:
         return serde
     return _JSON if hint is None else serde_for(hint)
-
-
-def decision(given: Any) -> Approval:
-    """An approver's answer, in its short or its long form."""
-    if isinstance(given, dict):
-        return Approval(
-            bool(given.get("approved")), str(given.get("reason", "")), str(given.get("by", "")),
-            payload=given.get("payload"),
-        )  # fmt: skip
-    return Approval(bool(given))
 
 
 _OLD_RUN = ("serde", "max_attempts", "max_retry_duration", "type_hint", "args")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
 from agentdur.core import commands as c
 from agentdur.core import journal as j
@@ -21,29 +21,14 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.machine.propose import places
 from agentdur.core.replay import Recorded
 from agentdur.core.state import Status
-from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.slots import Slot
 from agentdur.runtime.told import attempt_failed, cut_short
 from agentdur.sdk.attempt import Attempt
-from agentdur.sdk.context import (
-    Context,
-    Limits,
-    ObjectContext,
-    ObjectSharedContext,
-    WorkflowContext,
-    WorkflowSharedContext,
-)
+from agentdur.sdk.context import CONTEXTS, Limits
 from agentdur.sdk.failure import Failed, failure_for
 from agentdur.sdk.service import Handler
 
-_CONTEXTS: dict[tuple[ServiceKind, HandlerKind], type[Context]] = {
-    (ServiceKind.SERVICE, HandlerKind.PLAIN): Context,
-    (ServiceKind.VIRTUAL_OBJECT, HandlerKind.EXCLUSIVE): ObjectContext,
-    (ServiceKind.VIRTUAL_OBJECT, HandlerKind.SHARED): ObjectSharedContext,
-    (ServiceKind.WORKFLOW, HandlerKind.WORKFLOW): WorkflowContext,
-    (ServiceKind.WORKFLOW, HandlerKind.SHARED): WorkflowSharedContext,
-}
 _CALLS = (j.Call, j.OneWayCall)
 _SWEEP_SECONDS_MAX = 5.0
 _SWEEP_SECONDS_MIN = 0.02
@@ -61,7 +46,7 @@ class _Served:
         assert target is not None
         assert meta is not None
         self.handler = handler
-        self.context = _CONTEXTS[(target.service_kind, target.handler_kind)]
+        self.context = CONTEXTS[(target.service_kind, target.handler_kind)]
         self.options = meta.options
 
 
@@ -188,7 +173,7 @@ class InProcess:
         """Until everything the attempt knows of is committed."""
         return self.machine.writer.durable(attempt.slot.touched)
 
-    def values(self, attempt: Attempt) -> dict[str, bytes]:
+    def values(self, attempt: Attempt) -> Mapping[str, bytes]:
         """The state of the attempt's key."""
         return self.machine.slots.state(attempt.target.object).map
 

@@ -1,0 +1,172 @@
+"""Services that use what a context can do, for an endpoint that a real server drives."""
+
+import asyncio
+import os
+from datetime import timedelta
+
+from agentdur import (
+    App,
+    Context,
+    ObjectContext,
+    ObjectSharedContext,
+    RunOptions,
+    Service,
+    TerminalError,
+    VirtualObject,
+    Workflow,
+    WorkflowContext,
+    WorkflowSharedContext,
+)
+
+svc, obj, wf = Service("EpSvc"), VirtualObject("EpObj"), Workflow("EpWf")
+lazy = VirtualObject("EpLazy", enable_lazy_state=True)
+LEDGER = os.environ.get("EP_LEDGER", os.devnull)
+SECONDS = float(os.environ.get("EP_SECONDS", "0.02"))
+
+
+async def work(x: object) -> object:
+    note(f"begin {x}")
+    await asyncio.sleep(SECONDS)
+    note(f"end {x}")
+    return x
+
+
+def note(line: str) -> None:
+    with open(LEDGER, "a") as ledger:
+        ledger.write(line + "\n")
+
+
+def counted(ledger: str) -> int:
+    with open(ledger, "a+") as file:
+        file.write("x")
+        return file.tell()
+
+
+@svc.handler()
+async def greet(ctx: Context, name: str) -> str:
+    first = await ctx.run("one", work, name)
+    return str(await ctx.run("two", work, f"{first}!"))
+
+
+@svc.handler()
+async def branches(ctx: Context, count: int) -> list[int]:
+    async def part(i: int) -> int:
+        once = await ctx.run(f"p{i}", work, i)
+        await ctx.sleep(timedelta(milliseconds=10 * (count - i)))
+        return int(await ctx.run(f"q{i}", work, once * 10))
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(part(i)) for i in range(count)]
+    return [task.result() for task in tasks]
+
+
+@svc.handler()
+async def caller(ctx: Context, name: str) -> list[object]:
+    greeting = await ctx.service_call(greet, name, idempotency_key=f"greet {name}")
+    again = ctx.service_call(greet, "somebody else", idempotency_key=f"greet {name}")
+    count = await ctx.object_call(add, "called", 5)
+    sent = ctx.object_send(add, "called", 2, send_delay=timedelta(milliseconds=20))
+    attached = await ctx.attach_invocation(await sent.invocation_id(), type_hint=int)
+    return [greeting, await again, count, attached]
+
+
+@svc.handler()
+async def waiter(ctx: Context) -> str:
+    name, answer = ctx.awakeable(type_hint=str)
+    ctx.object_send(remember, "awakeable", name)
+    return await answer
+
+
+@svc.handler()
+async def fails(ctx: Context) -> str:
+    await ctx.run("ok", work, 1)
+    raise TerminalError("no way", 418)
+
+
+@svc.handler()
+async def flaky(ctx: Context, ledger: str) -> int:
+    async def third_time_lucky() -> int:
+        tries = counted(ledger)
+        if tries < 3:
+            raise ValueError("not yet")
+        return tries
+
+    options = RunOptions[int](initial_retry_interval=timedelta(milliseconds=20), max_attempts=5)
+    return await ctx.run_typed("flaky", third_time_lucky, options)
+
+
+@svc.handler()
+async def racer(ctx: Context) -> str:
+    async def after(name: str, seconds: float) -> str:
+        await ctx.sleep(timedelta(seconds=seconds))
+        return name
+
+    return str(await ctx.race(after("hare", 0.02), after("tortoise", 60)))
+
+
+@svc.handler()
+async def same_again(ctx: Context) -> list[object]:
+    before = [ctx.random().random(), str(ctx.uuid()), await ctx.time()]
+    await ctx.sleep(timedelta(milliseconds=5))
+    return before
+
+
+@svc.handler()
+async def saga(ctx: Context) -> None:
+    async with ctx.saga() as saga:
+        await ctx.run("book", work, "book")
+        saga.add("unbook", work, "unbook")
+        await ctx.sleep(timedelta(seconds=60))
+
+
+@svc.handler()
+async def signalled(ctx: Context) -> str:
+    return await ctx.signal("go", type_hint=str)
+
+
+@svc.handler()
+async def signals(ctx: Context, invocation: str) -> None:
+    ctx.resolve_signal(invocation, "go", "gone")
+
+
+@obj.handler()
+async def add(ctx: ObjectContext, n: int) -> int:
+    value = (await ctx.get("n", type_hint=int) or 0) + n
+    ctx.set("n", value)
+    return value
+
+
+@obj.handler()
+async def remember(ctx: ObjectContext, name: str) -> None:
+    ctx.set("name", name)
+
+
+@obj.handler(kind="shared")
+async def recall(ctx: ObjectSharedContext) -> dict[str, object]:
+    return {name: await ctx.get(name) for name in await ctx.state_keys()}
+
+
+@obj.handler()
+async def wipe(ctx: ObjectContext) -> list[str]:
+    ctx.clear_all()
+    return await ctx.state_keys()
+
+
+@lazy.handler()
+async def ask(ctx: ObjectContext, n: int) -> list[object]:
+    value = (await ctx.get("n", type_hint=int) or 0) + n
+    ctx.set("n", value)
+    return [value, await ctx.get("n"), await ctx.get("none"), await ctx.state_keys()]
+
+
+@wf.main()
+async def run(ctx: WorkflowContext, start: str) -> str:
+    return start + await ctx.promise("end", type_hint=str).value()
+
+
+@wf.handler()
+async def finish(ctx: WorkflowSharedContext, end: str) -> None:
+    await ctx.promise("end", type_hint=str).resolve(end)
+
+
+app = App([svc, obj, wf, lazy])

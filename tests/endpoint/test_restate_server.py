@@ -1,0 +1,240 @@
+"""agentdur's handlers, unchanged, on a real Restate server; killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agentdur.testing.scripted_llm import requests, scripted_llm_process
+from examples.agents import demo_world
+from tests.http.reference_server import find_binary, free_ports, stop, wait_until_up
+
+BINARY = find_binary()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BINARY is None, reason="RESTATE_SERVER names no restate-server"),
+]
+MODES = {"http2": ("60s", False), "request and response": ("60s", True), "always leaving": ("0s", False)}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Cluster:
+    """A server, and an endpoint process that can be killed and started again."""
+
+    def __init__(self, folder: Path, inactivity: str, target: str, **environment: str) -> None:
+        self.folder, self.target, self.environment = folder, target, os.environ | environment
+        self.ingress_port, self.admin_port, node, self.port = free_ports(4)
+        settings = {
+            "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{self.ingress_port}",
+            "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{self.admin_port}",
+            "RESTATE_BIND_ADDRESS": f"127.0.0.1:{node}",
+            "RESTATE_ADVERTISED_ADDRESS": f"http://127.0.0.1:{node}",
+            "RESTATE_LISTEN_MODE": "tcp", "RESTATE_BASE_DIR": str(folder / "restate"),
+            "RESTATE_DEFAULT_NUM_PARTITIONS": "2", "RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT": inactivity,
+            "DO_NOT_TRACK": "1",
+        }  # fmt: skip
+        self.log = (folder / "log").open("ab")
+        assert BINARY is not None
+        command = [BINARY, "--node-name", "one"]
+        self.server = subprocess.Popen(command, env=os.environ | settings, stdout=self.log, stderr=self.log)
+        self.endpoint = self.start()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.ingress_port}", timeout=60)
+        self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_port}", timeout=60)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """`agentdur endpoint`."""
+        command = [sys.executable, "-m", "agentdur.cli", "endpoint", self.target, "--port", str(self.port)]
+        return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
+
+    def kill(self) -> None:
+        """SIGKILL, and the same command again."""
+        self.endpoint.send_signal(signal.SIGKILL)
+        self.endpoint.wait()
+        self.endpoint = self.start()
+
+    def register(self, *, http1: bool) -> None:
+        """As an operator does."""
+        wait_until_up(f"{self.admin.base_url}/health", f"http://127.0.0.1:{self.port}/health")
+        body = {"uri": f"http://127.0.0.1:{self.port}", "use_http_11": http1}
+        answer = self.admin.post("/deployments", json=body)
+        assert answer.status_code == 201, answer.text
+        wait_until_up(f"{self.client.base_url}/restate/health")
+
+    def call(self, path: str, body: Any = None) -> Any:
+        """The answer of a handler."""
+        answer = self.client.post(path, json=body) if body is not None else self.client.post(path)
+        assert answer.status_code == 200, f"{path}: {answer.text}"
+        return answer.json() if answer.content else None
+
+    def send(self, path: str, body: Any = None) -> str:
+        """The id of what was started."""
+        answer = (
+            self.client.post(f"{path}/send", json=body)
+            if body is not None
+            else self.client.post(f"{path}/send")
+        )
+        return str(answer.json()["invocationId"])
+
+    def result(self, invocation: str) -> httpx.Response:
+        """Its end."""
+        return self.client.get(f"/restate/invocation/{invocation}/attach")
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        """Rows."""
+        accept = {"accept": "application/json"}
+        answer = self.admin.post("/query", json={"query": query}, headers=accept)
+        rows: list[dict[str, Any]] = answer.json()["rows"]
+        return rows
+
+
+@contextmanager
+def cluster(folder: Path, mode: str, target: str, **environment: str) -> Iterator[Cluster]:
+    inactivity, http1 = MODES[mode]
+    made = Cluster(folder, inactivity, target, **environment)
+    try:
+        made.register(http1=http1)
+        yield made
+    finally:
+        stop(made.endpoint)
+        stop(made.server)
+        made.log.close()
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + 60
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_operation_works_as_in_process(mode: str, tmp_path: Path):
+    """Over one stream, attempt by attempt over HTTP/1.1, and with a server that lets nobody wait."""
+    with cluster(tmp_path, mode, "tests/endpoint/handlers.py") as c:
+        assert c.call("/EpSvc/greet", "bob") == "bob!"
+        assert c.call("/EpSvc/branches", 4) == [0, 10, 20, 30]
+        assert c.call("/EpSvc/caller", "ann") == ["ann!", "ann!", 5, 7]
+        assert c.client.post("/EpSvc/fails").status_code == 418
+        assert c.call("/EpSvc/flaky", str(tmp_path / "tries")) == 3
+        assert c.call("/EpSvc/racer") == "hare"
+        number, uuid, now = c.call("/EpSvc/same_again")
+        assert 0 <= number < 1
+        assert len(uuid) == 36
+        assert abs(now - time.time()) < 60
+        assert [c.call("/EpLazy/k/ask", n) for n in (3, 4)] == [[3, 3, None, ["n"]], [7, 7, None, ["n"]]]
+        assert c.call("/EpObj/called/recall") == {"n": 7}
+        assert c.call("/EpObj/called/wipe") == []
+        waiting = c.send("/EpSvc/waiter")
+        name = until(lambda: c.call("/EpObj/awakeable/recall").get("name"), "the awakeable")
+        assert c.client.post(f"/restate/awakeables/{name}/resolve", json="woken").status_code == 202
+        assert c.result(waiting).json() == "woken"
+        started = c.send("/EpWf/key/run", "from here ")
+        c.call("/EpWf/key/finish", "to there")
+        assert c.result(started).json() == "from here to there"
+        listening = c.send("/EpSvc/signalled")
+        until(lambda: c.sql(f"select id from sys_journal where id = '{listening}'"), "the listener")
+        time.sleep(0.3)  # a signal to one that has not begun is dropped, by the server's rules
+        c.call("/EpSvc/signals", listening)
+        assert c.result(listening).json() == "gone"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_cancelled_saga_is_undone(mode: str, tmp_path: Path):
+    """The cancellation arrives as a signal, whoever keeps the journal."""
+    ledger = tmp_path / "ledger"
+    with cluster(tmp_path, mode, "tests/endpoint/handlers.py", EP_LEDGER=str(ledger)) as c:
+        running = c.send("/EpSvc/saga")
+        until(lambda: ledger.exists() and "end book" in ledger.read_text(), "the booking")
+        time.sleep(0.2)
+        assert c.admin.patch(f"/invocations/{running}/cancel").status_code == 202
+        assert c.result(running).status_code == 409
+        assert ledger.read_text().splitlines().count("end unbook") == 1
+
+
+def test_branches_of_a_killed_endpoint_go_on_where_they_were(tmp_path: Path):
+    """Only steps that were under way run again; the branches are found by the names of their entries."""
+    ledger = tmp_path / "ledger"
+    environment = {"EP_LEDGER": str(ledger), "EP_SECONDS": "0.3"}
+    with cluster(tmp_path, "http2", "tests/endpoint/handlers.py", **environment) as c:
+        running = c.send("/EpSvc/branches", 5)
+        until(
+            lambda: ledger.exists() and "begin 0" in ledger.read_text().splitlines()[5:], "the second round"
+        )
+        c.kill()
+        assert c.result(running).json() == [0, 10, 20, 30, 40]
+    lines = Counter(ledger.read_text().splitlines())
+    assert all(lines[f"end {i}"] >= 1 for i in range(1, 5))
+    assert all(lines[f"begin {i}"] == 1 for i in range(1, 5)), "a finished step ran again"
+
+
+def test_code_that_was_changed_under_a_running_invocation_pauses_it(tmp_path: Path):
+    """The server shows which entry does not fit."""
+    app = tmp_path / "changing.py"
+    text = """
+from datetime import timedelta
+from agentdur import App, Context, Service
+svc = Service("Changing")
+@svc.handler()
+async def run(ctx: Context) -> str:
+    await ctx.sleep(timedelta(seconds=2), name="first")
+    await ctx.sleep(timedelta(milliseconds=1), name="last")
+    return "done"
+app = App([svc])
+"""
+    app.write_text(text)
+    with cluster(tmp_path, "http2", str(app)) as c:
+        running = c.send("/Changing/run")
+        asleep = f"select id from sys_journal where id = '{running}' and index > 0"
+        until(lambda: c.sql(asleep), "the sleep")
+        app.write_text(text.replace('name="first"', 'name="other"'))
+        c.kill()
+        paused = f"select id from sys_invocation where id = '{running}' and status = 'paused'"
+        until(lambda: c.sql(paused), "the pause")
+        events = c.sql(f"select event_json from sys_journal_events where id = '{running}'")
+        assert "Sleep 'other'" in str(events)
+        app.write_text(text)
+        c.kill()
+        wait_until_up(f"http://127.0.0.1:{c.port}/health")
+        assert c.admin.patch(f"/invocations/{running}/resume").status_code == 200
+        assert c.result(running).json() == "done"
+
+
+def test_the_research_agent_moves_to_a_server_unchanged_and_survives_being_killed(tmp_path: Path):
+    """Killed while it reads pages: no finished tool call runs again, each turn of the model is paid once."""
+    pytest.importorskip("litellm")
+    ledger = tmp_path / "tools.jsonl"
+    with (
+        demo_world.pages_served({"bergen": 0.2, "lisbon": 0.0, "cherrapunji": 2.0}) as pages,
+        scripted_llm_process(demo_world.script(pages)) as llm,
+    ):
+        environment = demo_world.environment_for("openai/scripted", llm.base_url, ledger)
+        with cluster(tmp_path, "http2", "examples/agents/research.py", **environment) as c:
+            running = c.send("/Research/run", {"text": demo_world.question(pages)})
+
+            def lines() -> list[dict[str, Any]]:
+                return (
+                    [json.loads(line) for line in ledger.read_text().splitlines()] if ledger.exists() else []
+                )
+
+            until(lambda: sum(line["event"] == "end" for line in lines()) >= 2, "two finished tools")
+            time.sleep(0.2)
+            c.kill()
+            answer = c.result(running)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["answer"] == demo_world.ANSWER
+            assert Counter(entry.turn for entry in requests(llm.ledger())).most_common(1)[0][1] == 1
+        begun = Counter((line["tool"], line["what"]) for line in lines() if line["event"] == "begin")
+        assert sum(count > 1 for count in begun.values()) <= 1, begun
