@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,4 +41,5 @@ def endpoint(target: Target, host: Host = "127.0.0.1", port: Port = PORT, identi
     config.loglevel = "WARNING"
     names = ", ".join(service.name for service in app.services)
     say(f"agentdur endpoint: {names} at http://{host}:{port}/")
-    asyncio.run(serve_http(app.endpoint(identity_keys=identity_key or ()), config, mode="asgi"))  # type: ignore[arg-type]  # typed by hypercorn's own messages
+    served: Any = app.endpoint(identity_keys=identity_key or ())  # hypercorn types messages its own way
+    asyncio.run(serve_http(served, config, mode="asgi"))

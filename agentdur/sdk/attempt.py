@@ -66,8 +66,7 @@ class Driver(Protocol):
         """Until all that was proposed is committed; None when it is."""
 
     def values(self, attempt: Attempt) -> Mapping[str, bytes | None]:
-        """The state of the attempt's key, kept up to date; None is known to be absent. All of it, unless
-        the attempt has `partial_state`."""
+        """The state of the key, kept up to date; None: absent. All of it, unless `partial_state`."""
 
     def waiting(self, attempt: Attempt) -> None:
         """Nothing runs: every branch waits for the journal."""

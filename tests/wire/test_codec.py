@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -128,7 +128,7 @@ trees = st.recursive(
     max_leaves=6,
 )  # fmt: skip
 notifications = st.builds(
-    j.Completion, ids, st.sampled_from(sorted(j.CompletionOf.__args__)),  # type: ignore[attr-defined]  # a Literal
+    j.Completion, ids, st.sampled_from(sorted(get_args(j.CompletionOf))),
     outcomes | st.builds(j.CalleeId, invocations) | st.builds(j.Keys, st.lists(names, max_size=3).map(tuple)),
 ) | st.builds(j.Signal, signals, outcomes)  # fmt: skip
 controls = (
