@@ -36,7 +36,8 @@ from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
 
 
-def _loops() -> ModuleType:
+def loops() -> ModuleType:
+    """uvloop where there is one, else asyncio: each has `new_event_loop`."""
     try:
         return importlib.import_module("uvloop")
     except ImportError:  # not on Windows
@@ -201,7 +202,7 @@ def serve(app: App, settings: Settings, store: str | Store | None = None) -> int
 
     The store is `store`, else the App's own, else the settings'."""
     configure_logging(settings.log_level, settings.log_format)
-    with asyncio.Runner(loop_factory=_loops().new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loops().new_event_loop) as runner:
         return runner.run(_serve(app, settings, store))
 
 

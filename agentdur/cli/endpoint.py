@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from importlib import import_module
+from typing import Annotated
 
 import typer
 
 from agentdur.cli.loading import load_app
 from agentdur.cli.output import Exit, Refused, say
-
-try:
-    from hypercorn.asyncio import serve as serve_http
-    from hypercorn.config import Config
-except ModuleNotFoundError:  # the extra is not installed: told when it is needed
-    serve_http = None  # type: ignore[assignment]  # stands for "not installed"
+from agentdur.server import loops
 
 PORT = 9080
+UNLIMITED = 2**31 - 1
 
 Target = Annotated[str, typer.Argument(metavar="FILE[:APP]", help="A file or a module, and the App in it.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
@@ -32,14 +29,19 @@ Keys = Annotated[
 
 def endpoint(target: Target, host: Host = "127.0.0.1", port: Port = PORT, identity_key: Keys = None) -> None:
     """Serve an App's handlers to a Restate server: HTTP/2 and HTTP/1.1, no engine, no store."""
-    if serve_http is None:
+    try:
+        http, config = import_module("hypercorn.asyncio"), import_module("hypercorn.config").Config()
+    except ModuleNotFoundError as error:  # the extra; other commands do not need it, and start faster without
         hint = "an endpoint speaks HTTP/2 through hypercorn: pip install 'agentdur[endpoint]'"
-        raise Refused(hint, Exit.FAILURE)
+        raise Refused(hint, Exit.FAILURE) from error
     app = load_app(target)
-    config = Config()
     config.bind = [f"{host}:{port}"]
     config.loglevel = "WARNING"
+    # One connection of a server carries all its invocations, for as long as it likes.
+    config.h2_max_concurrent_streams = config.keep_alive_max_requests = UNLIMITED
+    config.keep_alive_timeout = float(UNLIMITED)
     names = ", ".join(service.name for service in app.services)
     say(f"agentdur endpoint: {names} at http://{host}:{port}/")
-    served: Any = app.endpoint(identity_keys=identity_key or ())  # hypercorn types messages its own way
-    asyncio.run(serve_http(served, config, mode="asgi"))
+    served = app.endpoint(identity_keys=identity_key or ())
+    with asyncio.Runner(loop_factory=loops().new_event_loop) as runner:
+        runner.run(http.serve(served, config, mode="asgi"))
