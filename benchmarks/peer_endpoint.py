@@ -1,4 +1,4 @@
-"""agentdur's endpoint on a Restate server, for the peer harness: the same server as `restate`, other handlers."""
+"""The endpoint on a Restate server, for the peer harness: the peer `restate` with other handlers."""
 
 import importlib
 import importlib.util

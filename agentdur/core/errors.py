@@ -262,6 +262,16 @@ class FutureTooDeep(ProtocolError):
     code = "AD0072"
 
 
+class DiscoveryFailed(CallerError):
+    """The deployment cannot be registered. Check that an SDK's endpoint answers there, and what it serves."""
+
+    code = "AD0080"
+
+    def __init__(self, detail: str, status: int = 500, restate_code: str | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.restate_code = status, restate_code
+
+
 class BadIdentityKey(CallerError):
     """The key of request identity cannot be used. Endpoints take publickeyv1_…, servers a PEM file."""
 

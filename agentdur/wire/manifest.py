@@ -1,0 +1,215 @@
+"""Discovery: what a server reads from an endpoint's manifest, and what it refuses.
+
+Rules of this file:
+1. Unknown fields are refused, as the reference server does: an option that is not kept would be a lie.
+2. Each refusal has the reference's status and code.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from agentdur.core.catalog import HandlerMeta, HandlerOptions, InputRule, OutputRule, ServiceMeta
+from agentdur.core.errors import DiscoveryFailed
+from agentdur.core.target import HandlerKind, ServiceKind
+from agentdur.wire.discovery import VERSION_MAX, VERSION_MIN
+
+TYPES = tuple(f"application/vnd.restate.endpointmanifest.v{n}+json" for n in (1, 2, 3, 4))
+ACCEPT = ", ".join(TYPES)
+_SERVICE_NAME = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9._-]*")
+_HANDLER_NAME = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*")
+_CONTENT_TYPE = re.compile(r"(\*|[\w.+-]+)/(\*|[\w.+-]+)( *;.*)?")
+_VERSIONS_MAX = 2**31 - 1
+
+
+class _Options(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    documentation: str | None = None
+    metadata: dict[str, str] | None = None
+    inactivity_timeout: int | None = None
+    abort_timeout: int | None = None
+    journal_retention: int | None = None
+    idempotency_retention: int | None = None
+    enable_lazy_state: bool | None = None
+    ingress_private: bool | None = None
+    retry_policy_initial_interval: int | None = None
+    retry_policy_max_interval: int | None = None
+    retry_policy_max_attempts: int | None = None
+    retry_policy_exponentiation_factor: float | None = None
+    retry_policy_on_max_attempts: Literal["PAUSE", "KILL"] | None = None
+
+
+class _Input(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    required: bool | None = None
+    content_type: str | None = None
+    json_schema: Any = None
+
+
+class _Output(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    content_type: str | None = None
+    set_content_type_if_empty: bool | None = None
+    json_schema: Any = None
+
+
+class _Handler(_Options, kw_only=True):
+    name: str
+    ty: Literal["WORKFLOW", "EXCLUSIVE", "SHARED"] | None = None
+    input: _Input | None = None
+    output: _Output | None = None
+    workflow_completion_retention: int | None = None
+
+
+class _Service(_Options, kw_only=True):
+    name: str
+    ty: Literal["VIRTUAL_OBJECT", "SERVICE", "WORKFLOW"]
+    handlers: list[_Handler]
+
+
+class Manifest(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """What an endpoint says of itself."""
+
+    protocol_mode: Literal["BIDI_STREAM", "REQUEST_RESPONSE"] | None = None
+    min_protocol_version: int
+    max_protocol_version: int
+    services: list[_Service]
+    lambda_compression: str | None = None
+
+
+_SERVICE_KINDS = {
+    "SERVICE": ServiceKind.SERVICE,
+    "VIRTUAL_OBJECT": ServiceKind.VIRTUAL_OBJECT,
+    "WORKFLOW": ServiceKind.WORKFLOW,
+}
+_KINDS: dict[tuple[ServiceKind, str | None], HandlerKind] = {
+    (ServiceKind.SERVICE, None): HandlerKind.PLAIN,
+    (ServiceKind.SERVICE, "SHARED"): HandlerKind.PLAIN,
+    (ServiceKind.VIRTUAL_OBJECT, None): HandlerKind.EXCLUSIVE,
+    (ServiceKind.VIRTUAL_OBJECT, "EXCLUSIVE"): HandlerKind.EXCLUSIVE,
+    (ServiceKind.VIRTUAL_OBJECT, "SHARED"): HandlerKind.SHARED,
+    (ServiceKind.WORKFLOW, None): HandlerKind.SHARED,
+    (ServiceKind.WORKFLOW, "SHARED"): HandlerKind.SHARED,
+    (ServiceKind.WORKFLOW, "WORKFLOW"): HandlerKind.WORKFLOW,
+}
+
+
+def parse_manifest(content_type: str, body: bytes) -> Manifest:
+    """The manifest; DiscoveryFailed when it is none, or of versions that nobody speaks here."""
+    if content_type not in TYPES:
+        raise DiscoveryFailed(f"unexpected content type {content_type!r} of the manifest", 500, "META0013")
+    try:
+        manifest = msgspec.json.decode(body, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DiscoveryFailed(f"the manifest cannot be decoded: {error}") from error
+    low, high = manifest.min_protocol_version, manifest.max_protocol_version
+    if not (1 <= low <= _VERSIONS_MAX and 1 <= high <= _VERSIONS_MAX):
+        raise DiscoveryFailed(f"the manifest cannot be decoded: protocol versions {low} to {high}")
+    if manifest.protocol_mode is None or low > high:
+        raise DiscoveryFailed("the manifest has no protocol mode, or no range of versions", 500, "META0013")
+    if low > VERSION_MAX or high < VERSION_MIN:
+        spoken = f"{VERSION_MIN} to {VERSION_MAX}"
+        raise DiscoveryFailed(
+            f"the endpoint speaks protocol versions {low} to {high}, this server {spoken}", 500, "META0012"
+        )
+    for service in manifest.services:
+        names = [(_SERVICE_NAME, service.name), *((_HANDLER_NAME, h.name) for h in service.handlers)]
+        for pattern, name in names:
+            if not pattern.fullmatch(name):
+                raise DiscoveryFailed(f"the manifest cannot be decoded: bad name {name!r}")
+    return manifest
+
+
+def services_of(
+    manifest: Manifest, defaults: HandlerOptions, deployment: str, revisions: dict[str, int]
+) -> dict[str, ServiceMeta]:
+    """The services as the engine knows its own, by name; `revisions` has the revision of each."""
+    return {
+        service.name: _service(service, defaults, deployment, revisions.get(service.name, 1))
+        for service in manifest.services
+    }
+
+
+def _service(given: _Service, defaults: HandlerOptions, deployment: str, revision: int) -> ServiceMeta:
+    lowered = given.name.lower()
+    if lowered.startswith("restate") or lowered == "openapi":
+        raise DiscoveryFailed(f"the service name {given.name!r} is reserved", 400, "META0005")
+    kind = _SERVICE_KINDS[given.ty]
+    options = _over(given, defaults)
+    public = not given.ingress_private
+    handlers = {}
+    for handler in given.handlers:
+        if not public and handler.ingress_private is False:
+            raise DiscoveryFailed(f"{given.name}/{handler.name} cannot be public in a private service", 400)
+        handlers[handler.name] = _handler(handler, kind, options, given.name)
+    return ServiceMeta(
+        name=given.name, kind=kind, handlers=handlers, public=public, revision=revision,
+        deployment_id=deployment, documentation=given.documentation or "", metadata=given.metadata or {},
+    )  # fmt: skip
+
+
+def _handler(given: _Handler, service: ServiceKind, defaults: HandlerOptions, name: str) -> HandlerMeta:
+    place = f"{name}/{given.name}"
+    kind = _KINDS.get((service, given.ty))
+    if kind is None:
+        raise DiscoveryFailed(f"{place} cannot be {given.ty} in a {service.value}", 400)
+    options = _over(given, defaults)
+    if kind is HandlerKind.WORKFLOW:
+        if given.idempotency_retention is not None:
+            raise DiscoveryFailed(f"{place} is a workflow and has no idempotency retention", 400)
+    elif given.workflow_completion_retention is not None:
+        raise DiscoveryFailed(f"{place} is no workflow and has no workflow retention", 400)
+    if given.workflow_completion_retention is not None:
+        options = replace(options, workflow_retention_ms=given.workflow_completion_retention)
+    return HandlerMeta(
+        name=given.name, kind=kind, public=not given.ingress_private, options=options,
+        input=_input(given.input, place), output=_output(given.output),
+        documentation=given.documentation or "", metadata=given.metadata or {},
+    )  # fmt: skip
+
+
+def _input(given: _Input | None, place: str) -> InputRule:
+    if given is None:
+        return InputRule(any=True)
+    if given == _Input():
+        return InputRule(content_type=None, void=True)
+    content_type = given.content_type or "*/*"
+    if not _CONTENT_TYPE.fullmatch(content_type):
+        raise DiscoveryFailed(f"{place} has the bad input content type {content_type!r}", 400)
+    if given.json_schema is not None and not isinstance(given.json_schema, dict | bool):
+        raise DiscoveryFailed(f"{place} has an input schema that is none", 400)
+    schema = given.json_schema if isinstance(given.json_schema, dict) else None
+    return InputRule(content_type=content_type, required=bool(given.required), json_schema=schema)
+
+
+def _output(given: _Output | None) -> OutputRule:
+    if given is None:
+        return OutputRule()
+    if given == _Output():
+        return OutputRule(content_type=None)
+    schema = given.json_schema if isinstance(given.json_schema, dict) else None
+    return OutputRule(
+        content_type=given.content_type, set_content_type_if_empty=bool(given.set_content_type_if_empty),
+        json_schema=schema,
+    )  # fmt: skip
+
+
+def _over(given: _Options, inherited: HandlerOptions) -> HandlerOptions:
+    times = {
+        "inactivity_timeout_ms": given.inactivity_timeout, "abort_timeout_ms": given.abort_timeout,
+        "journal_retention_ms": given.journal_retention,
+        "idempotency_retention_ms": given.idempotency_retention, "lazy_state": given.enable_lazy_state,
+    }  # fmt: skip
+    retries = {
+        "delay_ms_initial": given.retry_policy_initial_interval,
+        "delay_ms_max": given.retry_policy_max_interval,
+        "factor": given.retry_policy_exponentiation_factor,
+        "attempts_max": given.retry_policy_max_attempts,
+    }
+    policy = replace(inherited.retry, **{name: value for name, value in retries.items() if value is not None})
+    if given.retry_policy_on_max_attempts is not None:
+        on_exhausted: Any = given.retry_policy_on_max_attempts.lower()
+        policy = replace(policy, on_exhausted=on_exhausted)
+    changed: dict[str, Any] = {name: value for name, value in times.items() if value is not None}
+    return replace(inherited, **changed, retry=policy)
