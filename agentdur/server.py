@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,7 @@ from agentdur.admin.app import create_admin
 from agentdur.admin.settings import AdminSettings
 from agentdur.config import Loaded, Settings, installed_version, load_settings
 from agentdur.core.catalog import Catalog, HandlerOptions
-from agentdur.core.errors import AddressInUse, AgentdurError, BadDefinition, NotRunning
+from agentdur.core.errors import AddressInUse, AgentdurError, BadDefinition, BadIdentityKey, NotRunning
 from agentdur.core.ports import Store
 from agentdur.ingress.app import create_ingress
 from agentdur.ingress.errors import engine_error
@@ -31,7 +32,8 @@ from agentdur.ingress.replies import send_reply
 from agentdur.ingress.settings import IngressSettings
 from agentdur.observe.logs import configure_logging
 from agentdur.runtime.owner import Engine, Knobs
-from agentdur.sdk.endpoint import Endpoint
+from agentdur.runtime.remote.deployments import Signer
+from agentdur.sdk.endpoint import Endpoint, identity
 from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
 
@@ -101,7 +103,10 @@ class App:
         given = store or self.store or settings.store
         opened: Store = open_store(given) if isinstance(given, str) else given
         catalog = self.catalog(settings.handler_options())
-        engine = Engine(opened, self.handlers(), catalog, knobs=knobs_of(settings))
+        engine = Engine(
+            opened, self.handlers(), catalog, knobs=knobs_of(settings), defaults=settings.handler_options(),
+            signer=signer_of(settings),
+        )  # fmt: skip
         await engine.start()
         self.engine = engine
         try:
@@ -188,6 +193,19 @@ def knobs_of(settings: Settings) -> Knobs:
     )
 
 
+def signer_of(settings: Settings) -> Signer | None:
+    """Signs requests to deployments, when a key is set."""
+    path = settings.request_identity_key
+    if path is None:
+        return None
+    try:
+        pem = Path(path).read_bytes()
+    except OSError as error:
+        raise BadIdentityKey(f"{path}: {error.strerror or error}") from error
+    signer: Signer = identity().Signer(pem)
+    return signer
+
+
 def ingress_settings(settings: Settings) -> IngressSettings:
     """The settings that the ingress keeps."""
     return IngressSettings(
@@ -222,9 +240,10 @@ async def _serve(app: App, settings: Settings, store: str | Store | None) -> int
     async with app.running(store, settings=settings) as engine:
         ingress = create_ingress(engine, ingress_settings(settings))
         about = AdminSettings(ingress_endpoint=endpoint, version=installed_version())
+        admin_app = create_admin(engine, about, openapi=openapi, deployments=engine.deployments)
         servers = [
             (_server(ingress, settings), ingress_socket),
-            (_server(create_admin(engine, about, openapi=openapi), settings), admin_socket),
+            (_server(admin_app, settings), admin_socket),
         ]
         stop = asyncio.Event()
 

@@ -10,20 +10,29 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from agentdur.admin.deployments import deployments_routes
 from agentdur.admin.errors import install_errors
 from agentdur.admin.invocations import invocations_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
 from agentdur.core.ports import Engine
+from agentdur.runtime.remote.deployments import Deployments
 
 OPENAPI_PATH = "/openapi"
 DOCS_PATH = "/docs"
 
+ASKED_VERSION = "agentdur.admin_version"
 _VERSIONED = re.compile(r"/v(\d{1,4})(?=/|$)")
+
+
+def version_of(request: Request) -> int | None:
+    """The version in the path, None when there was none."""
+    version: int | None = request.scope.get(ASKED_VERSION)
+    return version
 
 
 class Admin(FastAPI):
@@ -39,13 +48,17 @@ class Admin(FastAPI):
                 )
                 await PlainTextResponse(refusal, 400)(scope, receive, send)
                 return
-            scope = {**scope, "path": scope["path"][match.end() :] or "/"}
+            scope = {**scope, "path": scope["path"][match.end() :] or "/", ASKED_VERSION: version}
             scope.pop("raw_path", None)
         await super().__call__(scope, receive, send)
 
 
 def create_admin(
-    engine: Engine, settings: AdminSettings = DEFAULTS, *, openapi: OpenApi | None = None
+    engine: Engine,
+    settings: AdminSettings = DEFAULTS,
+    *,
+    openapi: OpenApi | None = None,
+    deployments: Deployments | None = None,
 ) -> FastAPI:
     """An ASGI application that operates `engine`; the caller starts and stops the engine.
 
@@ -80,4 +93,6 @@ def create_admin(
 
     app.include_router(services_routes(engine, openapi))
     app.include_router(invocations_routes(engine))
+    if deployments is not None:
+        app.include_router(deployments_routes(deployments, version_of))
     return app

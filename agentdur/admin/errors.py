@@ -17,12 +17,14 @@ from starlette.exceptions import HTTPException
 from agentdur.core.errors import (
     AgentdurError,
     BadRequest,
+    DiscoveryFailed,
     JournalGone,
     NotForWorkflows,
     NotRunning,
     Overloaded,
     StoreError,
     TooEarly,
+    UnknownDeployment,
     UnknownHandler,
     UnknownInvocation,
     UnknownService,
@@ -34,6 +36,7 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
     UnknownInvocation: HTTPStatus.NOT_FOUND,
     UnknownService: HTTPStatus.NOT_FOUND,
     UnknownHandler: HTTPStatus.NOT_FOUND,
+    UnknownDeployment: HTTPStatus.NOT_FOUND,
     WrongStatus: HTTPStatus.CONFLICT,
     JournalGone: HTTPStatus.GONE,
     NotForWorkflows: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -61,14 +64,16 @@ def message_of(error: AgentdurError) -> str:
             return f"The requested service '{error.detail}' does not exist"
         case UnknownHandler():
             return f"The requested handler '{error.detail}' does not exist"
-        case WrongStatus() | BadRequest() if error.detail:
+        case WrongStatus() | BadRequest() | DiscoveryFailed() if error.detail:
             return error.detail
         case _:
             return str(error)
 
 
 def status_of(error: AgentdurError) -> HTTPStatus:
-    """The most specific status of its class."""
+    """The most specific status of its class; a failed discovery says its own."""
+    if isinstance(error, DiscoveryFailed):
+        return HTTPStatus(error.status)
     for kind in type(error).__mro__:
         if kind in _STATUS:
             return _STATUS[kind]
@@ -80,7 +85,8 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(AgentdurError)
     async def refused(request: Request, error: AgentdurError) -> Response:
-        return JSONResponse({"message": message_of(error), "restate_code": None}, status_of(error))
+        code = error.restate_code if isinstance(error, DiscoveryFailed) else None
+        return JSONResponse({"message": message_of(error), "restate_code": code}, status_of(error))
 
     @app.exception_handler(Unreadable)
     async def unreadable(request: Request, error: Unreadable) -> Response:

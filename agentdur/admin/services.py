@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -16,6 +17,12 @@ from agentdur.core.target import HandlerKind, ServiceKind
 
 Json = dict[str, Any]
 OpenApi = Callable[[ServiceMeta], Json]
+
+
+def instant_ns(ms: int) -> str:
+    """RFC 3339 with nine digits, UTC."""
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03}000000Z"
 
 
 def services_routes(engine: Engine, openapi: OpenApi | None) -> APIRouter:

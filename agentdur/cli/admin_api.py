@@ -36,10 +36,18 @@ class AdminApi:
         """(status, what it answered)."""
         return self._ask("PATCH", path, query)
 
-    def _ask(self, method: str, path: str, query: dict[str, Any]) -> tuple[int, Any]:
+    def post(self, path: str, body: Any) -> tuple[int, Any]:
+        """(status, what it answered)."""
+        return self._ask("POST", path, {}, body)
+
+    def delete(self, path: str, **query: Any) -> tuple[int, Any]:
+        """(status, what it answered)."""
+        return self._ask("DELETE", path, query)
+
+    def _ask(self, method: str, path: str, query: dict[str, Any], body: Any = None) -> tuple[int, Any]:
         given = {name: value for name, value in query.items() if value is not None}
         try:
-            answer = httpx.request(method, self.url + path, params=given, timeout=TIMEOUT_S)
+            answer = httpx.request(method, self.url + path, params=given, json=body, timeout=TIMEOUT_S)
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise Refused(
                 f"no server answers at {self.url} ({error}): start one with `agentdur serve FILE`, "

@@ -16,6 +16,7 @@ import typer
 from agentdur import server
 from agentdur.cli.admin_api import AdminApi, admin_url
 from agentdur.cli.demo import run_demo
+from agentdur.cli.deployments import deployments
 from agentdur.cli.endpoint import endpoint
 from agentdur.cli.invocations import Json, invocations
 from agentdur.cli.loading import find, load_app
@@ -32,6 +33,10 @@ app = typer.Typer(
 )
 
 Target = Annotated[str, typer.Argument(metavar="FILE[:APP]", help="A file or a module, and the App in it.")]
+MaybeTarget = Annotated[
+    str | None,
+    typer.Argument(metavar="[FILE[:APP]]", help="A file or a module, and the App in it.", show_default=False),
+]
 Store = Annotated[str | None, typer.Option(help="sqlite:///FILE or memory://", show_default=False)]
 Host = Annotated[str | None, typer.Option(help="The address to listen on.", show_default=False)]
 IngressPort = Annotated[int | None, typer.Option(help="Where handlers are called.", show_default=False)]
@@ -57,7 +62,7 @@ AdminUrl = Annotated[
 
 @app.command()
 def serve(
-    target: Target,
+    target: MaybeTarget = None,
     *,
     store: Store = None,
     host: Host = None,
@@ -67,7 +72,8 @@ def serve(
     config: ConfigFile = None,
     set_: Set = None,
 ) -> None:
-    """Serve an App: engine, ingress and admin API, until SIGTERM or Ctrl-C."""
+    """Serve an App: engine, ingress and admin API, until SIGTERM or Ctrl-C. Without a file: only what is
+    registered as a deployment."""
     given = {
         "store": store,
         "host": host,
@@ -77,7 +83,7 @@ def serve(
         **_pairs(set_),
     }
     loaded = load_settings(given, file=config)
-    found = load_app(target)
+    found = load_app(target) if target is not None else server.App()
     try:
         code = server.serve(found, loaded.settings, server.store_of(found, loaded))
     except SystemExit:
@@ -167,7 +173,14 @@ def invocations_of(context: typer.Context, admin_url: AdminUrl = None, file: Con
     context.obj = _api(admin_url, file)
 
 
+@deployments.callback()
+def deployments_of(context: typer.Context, admin_url: AdminUrl = None, file: ConfigFile = None) -> None:
+    """Register endpoints of SDKs, and look at them."""
+    context.obj = _api(admin_url, file)
+
+
 app.command()(endpoint)
+app.add_typer(deployments, name="deployments")
 app.add_typer(invocations, name="invocations")
 
 

@@ -272,6 +272,12 @@ class DiscoveryFailed(CallerError):
         self.status, self.restate_code = status, restate_code
 
 
+class UnknownDeployment(CallerError):
+    """There is no such deployment. List them with `agentdur deployments list`."""
+
+    code = "AD0081"
+
+
 class BadIdentityKey(CallerError):
     """The key of request identity cannot be used. Endpoints take publickeyv1_…, servers a PEM file."""
 

@@ -51,8 +51,8 @@ class Writes:
     """
 
     __slots__ = (
-        "inbox", "inbox_drops", "invocations", "journal", "journal_drops", "locks", "promise_drops",
-        "promises", "timer_drops", "timers", "values", "values_dropped",
+        "deployments", "inbox", "inbox_drops", "invocations", "journal", "journal_drops", "locks",
+        "promise_drops", "promises", "timer_drops", "timers", "values", "values_dropped",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -68,6 +68,7 @@ class Writes:
         self.promises: dict[PromiseAddress, PromiseState] = {}
         self.timers: set[Timer] = set()
         self.timer_drops: set[Timer] = set()
+        self.deployments: dict[str, bytes | None] = {}  # by id: the record, None removes it
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)
@@ -140,6 +141,9 @@ class Store(Protocol):
 
     def expired(self, now: int, limit: int) -> tuple[list[Row], list[Row]]:
         """(records past their retention, those whose kept journal is past its own), at most `limit` each."""
+
+    def deployments(self) -> list[bytes]:
+        """The records of all deployments, in the order of their ids."""
 
     def list(self, which: Filter) -> Iterable[Row]:
         """Newest first."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from agentdur.core import commands as c
 from agentdur.core import journal as j
-from agentdur.core.catalog import Catalog
+from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.errors import (
     BadRequest,
     IdempotencyNotAllowed,
@@ -29,7 +29,10 @@ from agentdur.core.state import Edit, Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, Target
 from agentdur.runtime import views
 from agentdur.runtime.drivers.inproc import InProcess
+from agentdur.runtime.drivers.remote import Remote
+from agentdur.runtime.drivers.router import Router
 from agentdur.runtime.engine import Machine
+from agentdur.runtime.remote.deployments import Deployments, Signer
 from agentdur.runtime.retention import Sweeper
 from agentdur.runtime.world import RealWorld, World
 from agentdur.runtime.writer import Committer, ThreadCommitter
@@ -69,6 +72,8 @@ class Engine:
         catalog: Catalog,
         *,
         knobs: Knobs | None = None,
+        defaults: HandlerOptions | None = None,
+        signer: Signer | None = None,
         world: World | None = None,
         committer: Callable[[], Committer] = ThreadCommitter,
     ) -> None:
@@ -77,6 +82,11 @@ class Engine:
         self._handlers, self._catalog = handlers, catalog
         self._retention: dict[tuple[str, str, bool], tuple[int, int]] = {}
         self._world, self._committer = world or RealWorld(), committer
+        self.deployments = Deployments(
+            catalog, defaults or HandlerOptions(), world=self._world, save=self._save, changed=self._serve,
+            signer=signer,
+        )  # fmt: skip
+        self.remote: Remote
         self.machine: Machine
         self.driver: InProcess
 
@@ -94,7 +104,9 @@ class Engine:
         self.machine = Machine(self.store, self._committer, self._world, self._catalog)
         limits = Limits(self.knobs.entry_size)
         self.driver = InProcess(self.machine, self._handlers, self.knobs.live_attempts, limits)
-        self.driver.journal_max = self.knobs.journal_length
+        self.remote = Remote(self.machine, self.deployments, self.knobs.live_attempts)
+        self.driver.journal_max = self.remote.journal_max = self.knobs.journal_length
+        self.deployments.load(self.store.deployments())
         try:
             self.machine.recover()
         except StoreError:
@@ -109,12 +121,14 @@ class Engine:
         the successor."""
         self.machine.stopping = True
         self.sweeper.stop()
-        await self.driver.drain(self.knobs.shutdown_seconds)
+        seconds = self.knobs.shutdown_seconds
+        await asyncio.gather(self.driver.drain(seconds), self.remote.drain(seconds))
         await self.machine.close()
+        await self.deployments.close()
 
     def hurry(self) -> None:
         """End the draining now."""
-        self.driver.hurry = True
+        self.driver.hurry = self.remote.hurry = True
 
     async def stop(self) -> None:
         """Drain, and close the store."""
@@ -125,6 +139,20 @@ class Engine:
     def client(self) -> EngineClient:
         """Typed calls into this engine."""
         return EngineClient(self)
+
+    # -- deployments
+
+    def _serve(self, catalog: Catalog) -> None:
+        """Other services than before: new calls see them from now on."""
+        self._catalog = self.machine.catalog = catalog
+        self._retention.clear()
+        self.machine.driver = Router(self.driver, self.remote)
+
+    async def _save(self, deployment: str, record: bytes | None) -> None:
+        self.machine.check_alive()
+        self.machine.writer.touch()
+        self.machine.writer.writes.deployments[deployment] = record
+        await self._durable()
 
     # -- submissions
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from importlib import import_module
 from importlib.metadata import version as installed
 from typing import Any, TypeAlias
 
@@ -25,7 +26,6 @@ from agentdur.wire import messages as m
 from agentdur.wire.codec import VERSIONS, encode
 from agentdur.wire.discovery import Mode, accepted_version, write_manifest
 from agentdur.wire.frames import FrameReader
-from agentdur.wire.identity import Verifier
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,6 +35,11 @@ _INVOKE = re.compile(r"/invoke/([^/]+)/([^/]+)")
 _INVOCATION_TYPE = re.compile(r"application/vnd\.restate\.invocation\.v(\d+)")
 _VIOLATION = 571
 CLOSING_SECONDS_MAX = 10.0
+
+
+def identity() -> Any:
+    """What checks signatures; loaded by those who need it, since nobody else should wait for that."""
+    return import_module("agentdur.wire.identity")
 
 
 class Endpoint:
@@ -47,7 +52,7 @@ class Endpoint:
         self._handlers: dict[tuple[str, str], Handler] = {
             (s.name, name): handler for s in self.services.values() for name, handler in s.handlers.items()
         }
-        self._verifiers = [Verifier(key) for key in identity_keys]
+        self._verifiers = [identity().Verifier(key) for key in identity_keys]
         self._server = f"agentdur/{installed('agentdur')}".encode()
         self._installed: asyncio.AbstractEventLoop | None = None
 

@@ -128,6 +128,8 @@ PARTS = (
     ),
     Part("timers_set", "timer", "replace", ("at", "seq", "completion")),
     Part("timers_dropped", "timer", "delete", ("at", "seq", "completion")),
+    Part("deployments_dropped", "deployment", "delete", ("id",)),
+    Part("deployments_set", "deployment", "replace", ("id",), "record"),
 )  # fmt: skip
 
 
@@ -193,6 +195,11 @@ def make_batch(writes: Writes) -> Batch:
         rows["timers_set"] = [_timer(timer) for timer in writes.timers]
     if writes.timer_drops:
         rows["timers_dropped"] = [_timer(timer) for timer in writes.timer_drops]
+    for deployment, record in writes.deployments.items():
+        if record is None:
+            rows.setdefault("deployments_dropped", []).append((deployment,))
+        else:
+            rows.setdefault("deployments_set", []).append((deployment, blob.put(record)))
     if blob.end > BYTES_PER_BATCH_MAX:
         return _by_row(rows, blob)
     texts = {name: msgspec.json.encode(part).decode() for name, part in rows.items()}

@@ -36,6 +36,7 @@ class _Data(Struct):
     inboxes: dict[ObjectAddress, dict[int, InvocationId | Edit]] = {}
     promises: dict[PromiseAddress, PromiseState] = {}
     timers: set[tuple[int, int, int]] = set()
+    deployments: dict[str, bytes] = {}
 
 
 class MemoryStore:
@@ -71,6 +72,10 @@ class MemoryStore:
                 self._data.timers.add(_timer(timer))
             for timer in prepared.timer_drops:
                 self._data.timers.discard(_timer(timer))
+            for deployment, record in prepared.deployments.items():
+                self._data.deployments.pop(deployment, None)
+                if record is not None:
+                    self._data.deployments[deployment] = record
 
     def _check(self, writes: Writes) -> None:
         """Refuse to write history twice, before anything has changed."""
@@ -198,6 +203,11 @@ class MemoryStore:
             past = [seq for at, seq in sorted(records) if at <= now][:limit]
             journals_past = [seq for at, seq in sorted(journals) if at <= now][:limit]
             return [_row(stored[seq]) for seq in past], [_row(stored[seq]) for seq in journals_past]
+
+    def deployments(self) -> list[bytes]:
+        """All records, by id."""
+        with self._guard:
+            return [record for _, record in sorted(self._data.deployments.items())]
 
     def list(self, which: Filter) -> list[Row]:
         """Newest first."""

@@ -15,8 +15,10 @@ from importlib.resources import files
 
 from agentdur.core.errors import StoreFailed, StoreTooNew
 
-VERSION = 1
-STEPS: Mapping[int, tuple[str, ...]] = {}
+VERSION = 2
+STEPS: Mapping[int, tuple[str, ...]] = {
+    1: ("create table deployment (id text not null, record blob not null, primary key (id)) without rowid",),
+}
 """By version: the statements that lead from it to the next."""
 APPLICATION_ID = 0x61676475  # "agdu": tells our files from those of other programs
 

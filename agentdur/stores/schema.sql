@@ -101,3 +101,9 @@ CREATE TABLE timer (
 	PRIMARY KEY (at, seq, completion)
 )
  WITHOUT ROWID;
+CREATE TABLE deployment (
+	id TEXT NOT NULL,
+	record BLOB NOT NULL,
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;

@@ -49,6 +49,7 @@ _LOCK = f"select holder from lock where {_KEY}"
 _INBOX = f"select position, invocation, edit from inbox where {_KEY} order by position"
 _VALUES = f"select name, value from state where {_KEY}"
 _PROMISE = f"select result, failure, waiters from promise where {_KEY} and name = ?"
+_DEPLOYMENTS = "select record from deployment order by id"
 _TIMERS = """
     select t.at, t.seq, t.completion, i.id from timer t cross join invocation i on i.seq = t.seq
     order by t.at, t.seq, t.completion limit ?"""
@@ -134,6 +135,10 @@ class SqliteReads:
         counts = dict(in_flight)
         counts[completed] = total - sum(counts.values())
         return {status: count for status, count in counts.items() if count}
+
+    def deployments(self) -> list[bytes]:
+        """The records of all deployments, by id."""
+        return self._read(_only, _DEPLOYMENTS)
 
     def _read(self, read: Callable[[Any], T], sql: str, *parameters: Any) -> list[T]:
         """All rows of one statement, each as what `read` makes of it."""

@@ -177,4 +177,14 @@ class TimerRow(SQLModel, table=True):
     completion: int = _key(BigInteger())
 
 
-TABLES = (InvocationRow, JournalRow, StateRow, LockRow, InboxRow, PromiseRow, TimerRow)
+class DeploymentRow(SQLModel, table=True):
+    """Where handlers run elsewhere; `record` is JSON."""
+
+    __tablename__: ClassVar[str] = "deployment"
+    __table_args__ = _BY_KEY
+
+    id: str = _key(Text())
+    record: bytes = _must(LargeBinary())
+
+
+TABLES = (InvocationRow, JournalRow, StateRow, LockRow, InboxRow, PromiseRow, TimerRow, DeploymentRow)

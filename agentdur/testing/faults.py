@@ -269,6 +269,10 @@ class SimStore:
         """What is past its retention."""
         return self._read().expired(now, limit)
 
+    def deployments(self) -> list[bytes]:
+        """None in this world, but they are asked for."""
+        return self._read().deployments()
+
     def list(self, which: Filter) -> Iterable[Row]:
         """Newest first."""
         return self._read().list(which)

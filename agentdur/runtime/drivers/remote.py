@@ -1,0 +1,310 @@
+"""Runs attempts elsewhere: at deployments that speak the service protocol.
+
+Rules of this file:
+1. An attempt begins when everything it is sent is durable.
+2. An invocation keeps to the deployment and the protocol version of its first stored entry.
+3. One that says nothing for the inactivity timeout is asked to leave, and after the abort timeout aborted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import Literal, Protocol
+from urllib.parse import quote
+
+from agentdur.core import commands as c
+from agentdur.core import journal as j
+from agentdur.core.catalog import HandlerOptions
+from agentdur.core.errors import JournalTooLong, ProtocolViolation
+from agentdur.core.ids import InvocationId, random_seed, raw_invocation_id
+from agentdur.core.state import Invocation, Status
+from agentdur.core.target import ServiceKind
+from agentdur.runtime.engine import Machine
+from agentdur.runtime.remote.attempt import RemoteAttempt
+from agentdur.runtime.remote.transport import Headers, Transport
+from agentdur.runtime.slots import Slot
+from agentdur.runtime.told import attempt_failed
+from agentdur.sdk.failure import Failed, failure_for
+from agentdur.wire import messages as m
+from agentdur.wire.codec import encode
+
+EAGER_STATE_BYTES_MAX = 1024 * 1024
+"""A key with more state than this is read value by value."""
+PROTOCOL_MAX = 7
+_CALLS = (j.Call, j.OneWayCall)
+_SWEEP_SECONDS = 0.25
+
+
+class Served(Protocol):
+    """A deployment, as far as an attempt needs it."""
+
+    id: str
+    min_version: int
+    max_version: int
+    bidirectional: bool
+
+    def transport(self) -> Transport:
+        """The connections to it."""
+
+    def headers(self, path: str) -> Headers:
+        """What every request carries."""
+
+    def options(self, service: str, handler: str) -> HandlerOptions:
+        """A handler's options."""
+
+
+class Registry(Protocol):
+    """Where targets are served."""
+
+    def find(self, deployment: str | None, service: str) -> Served | None:
+        """The deployment by its id, or the newest that serves the service."""
+
+
+class Remote:
+    """The driver of all deployments (`runtime.engine.Driver`)."""
+
+    def __init__(self, machine: Machine, registry: Registry, live_attempts: int) -> None:
+        self.machine, self.registry, self.live_max = machine, registry, live_attempts
+        self.journal_max = 100_000
+        self.live: dict[RemoteAttempt, Slot] = {}
+        self.ready: deque[tuple[Slot, int]] = deque()
+        self.stopping = self.hurry = False
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    # -- attempts
+
+    def start(self, slot: Slot, number: int) -> None:
+        """Begin an attempt when there is room for it."""
+        if self.stopping:
+            return
+        if len(self.live) >= self.live_max:
+            self.ready.append((slot, number))
+            return
+        self._begin(slot, number)
+
+    def _begin(self, slot: Slot, number: int) -> None:
+        state = slot.state
+        if state is None or state.head.status is not Status.INVOKED or state.head.attempt != number:
+            return  # killed, paused or cancelled meanwhile
+        entries = slot.entries if slot.entries is not None else self.machine.store.journal(slot.seq)
+        slot.entries = None
+        attempt = RemoteAttempt(self, state.spec.id, number, slot)
+        attempt.last = self.machine.now
+        attempt.seen = state.length
+        attempt.pinned = state.head.deployment is not None
+        slot.attempt = attempt
+        self.live[attempt] = slot
+        if self._sweeper is None:
+            self._sweeper = self.machine.loop.call_later(_SWEEP_SECONDS, self._sweep)
+        deployment = self.registry.find(state.head.deployment, state.spec.target.service)
+        if deployment is None:
+            self._soon(attempt, "RT0011", f"no deployment serves {state.spec.target.service}")
+            return
+        attempt.deployment = deployment
+        attempt.version = state.head.protocol or min(deployment.max_version, PROTOCOL_MAX)
+        if not deployment.min_version <= attempt.version <= deployment.max_version:
+            self._soon(attempt, "RT0013", f"{deployment.id} no longer speaks protocol V{attempt.version}")
+            return
+        for _, entry in entries:
+            attempt.commands += isinstance(entry, j.Command)
+            if isinstance(entry, j.Run):
+                attempt.runs.add(entry.completion)
+            elif isinstance(entry, j.Completion):
+                attempt.runs.discard(entry.id)
+        journal = [self._start_frame(state, attempt.version, len(entries))]
+        journal += [encode(entry, attempt.version) for _, entry in entries]
+        self.machine.writer.after(partial(self._open, attempt, state, b"".join(journal)))
+
+    def _start_frame(self, state: Invocation, version: int, known: int) -> bytes:
+        spec, target = state.spec, state.spec.target
+        values: tuple[tuple[str, bytes], ...] = ()
+        partial_state = True
+        if target.service_kind is not ServiceKind.SERVICE:
+            held = self.machine.slots.state(target.object).map
+            lazy = self._options_of(state).lazy_state
+            if not lazy and sum(map(len, held.values())) <= EAGER_STATE_BYTES_MAX:
+                values, partial_state = tuple(held.items()), False
+        start = m.Start(
+            id=raw_invocation_id(spec.id), debug_id=spec.id, known_entries=known, state=values,
+            partial_state=partial_state, key=target.key or "", retry_count=state.head.failures,
+            duration_ms=max(0, self.machine.now - state.head.modified_at),
+            random_seed=spec.seed or random_seed(spec.id), scope=target.scope or None,
+            idempotency_key=spec.idempotency_key,
+        )  # fmt: skip
+        return encode(start, version)
+
+    def _open(self, attempt: RemoteAttempt, state: Invocation, journal: bytes) -> None:
+        if attempt.closed:
+            return
+        deployment: Served = attempt.deployment
+        target = state.spec.target
+        path = f"/invoke/{target.service}/{target.handler}"
+        kind = f"application/vnd.restate.invocation.v{attempt.version}"
+        headers = [
+            ("content-type", kind), ("accept", kind), ("x-restate-invocation-id", attempt.id),
+            *deployment.headers(path),
+        ]  # fmt: skip
+        if target.key is not None:
+            headers.append(("x-restate-service-key", quote(target.key, safe="")))
+        exchange = deployment.transport().open("POST", path, headers, attempt)
+        options = deployment.options(target.service, target.handler)
+        open_ended = deployment.bidirectional and options.inactivity_timeout_ms > 0
+        attempt.begin(exchange, journal, open_ended=open_ended)
+
+    def _soon(self, attempt: RemoteAttempt, code: str, detail: str) -> None:
+        failure = j.Failure(500, f"[{code}] {detail}", (("restate_code", code),))
+        self.machine.writer.after(partial(self.fail, attempt, Failed(error=failure)))
+
+    def _gone(self, attempt: RemoteAttempt) -> None:
+        slot = self.live.pop(attempt, None)
+        if slot is not None and slot.attempt is attempt:
+            slot.attempt = None
+            self.machine.release(slot)
+        while self.ready and len(self.live) < self.live_max and not self.stopping:
+            self._begin(*self.ready.popleft())
+
+    # -- what attempts say
+
+    def now_ms(self) -> int:
+        """ms since the epoch."""
+        return self.machine.world.now()
+
+    def heard(self, attempt: RemoteAttempt) -> None:
+        """It is alive."""
+        attempt.last = self.machine.world.now()
+
+    def stored(self, attempt: RemoteAttempt) -> int:
+        """The commit that is being collected; when it is done, the attempt may speak of it."""
+        number = self.machine.writer.touch()
+        if attempt.told != number:
+            attempt.told = number
+            self.machine.writer.after(partial(attempt.speak, number))
+        return number
+
+    def propose(self, attempt: RemoteAttempt, entries: tuple[j.Proposal, ...], end: bool) -> None:
+        """Store what the handler did."""
+        machine, state = self.machine, attempt.slot.state
+        if state is None:
+            return
+        if entries and not attempt.pinned:
+            attempt.pinned = True
+            machine.dispatch(c.Pin(attempt.id, attempt.deployment.id, attempt.version))
+        callees = self._checked(attempt, state, entries)
+        if state.length + len(entries) > self.journal_max:
+            detail = f"{attempt.id} has {state.length} entries, the limit is {self.journal_max}"
+            error = JournalTooLong(f"{detail} (journal-length-limit)")
+            self.fail(attempt, Failed(error=failure_for(error).error, pause=True))
+            return
+        attempt.last = machine.now
+        if entries:
+            machine.dispatch(c.Propose(attempt.id, attempt.number, entries, callees, end))
+        elif end:
+            machine.dispatch(c.End(attempt.id, attempt.number))
+        if end and not attempt.closed:
+            attempt.finish()
+            self._gone(attempt)
+
+    def _checked(
+        self, attempt: RemoteAttempt, state: Invocation, entries: tuple[j.Proposal, ...]
+    ) -> tuple[InvocationId, ...]:
+        """The callees' ids; ProtocolViolation for what the core takes on trust."""
+        callees: list[InvocationId] = []
+        used = state.open | state.done
+        for entry in entries:
+            if isinstance(entry, j.RunResult):
+                if entry.completion not in attempt.runs:
+                    raise ProtocolViolation(f"no step waits for a result with id {entry.completion}")
+                attempt.runs.discard(entry.completion)
+                continue
+            for name in ("id_completion", "completion"):
+                completion = getattr(entry, name, 0)
+                if completion and used >> completion & 1:
+                    raise ProtocolViolation(f"completion id {completion} was used before")
+                used |= 1 << completion if completion else 0
+            if isinstance(entry, j.Run):
+                attempt.runs.add(entry.completion)
+            elif isinstance(entry, _CALLS):
+                target = self.machine.catalog.target(entry.service, entry.handler, entry.key, entry.scope)
+                callees.append(self.machine.names.callee(entry, target))
+        return tuple(callees)
+
+    def suspend(self, attempt: RemoteAttempt, awaiting: j.Awaiting, seen: int) -> None:
+        """It leaves, or begins again at once when what it waits for is there."""
+        attempt.finish()
+        self.machine.dispatch(c.Suspend(attempt.id, attempt.number, awaiting, seen))
+        self._gone(attempt)
+
+    def fail(self, attempt: RemoteAttempt, failed: Failed) -> None:
+        """The policy says when the next one is."""
+        if attempt.closed:
+            return
+        attempt.close()
+        slot, state = attempt.slot, attempt.slot.state
+        if state is not None:
+            behavior: Literal["retry", "pause", "fail"] = "retry"
+            if failed.pause or failed.final:
+                behavior = "pause" if failed.pause else "fail"
+            self.machine.dispatch(
+                c.Fail(
+                    id=attempt.id, attempt=attempt.number, error=failed.error,
+                    policy=self._options_of(state).retry, delay_ms=failed.delay_ms, behavior=behavior,
+                    chance=self.machine.world.chance(),
+                )
+            )  # fmt: skip
+            if slot.state is not state:
+                attempt_failed(state, slot.state, failed.error, self.machine.now)
+        self._gone(attempt)
+
+    def refuse(self, slot: Slot, error: j.Failure) -> None:
+        """A proposed command broke a rule."""
+        if isinstance(slot.attempt, RemoteAttempt):
+            self.fail(slot.attempt, Failed(error=error))
+
+    def _options_of(self, state: Invocation) -> HandlerOptions:
+        target = state.spec.target
+        found = self.registry.find(state.head.deployment, target.service)
+        return HandlerOptions() if found is None else found.options(target.service, target.handler)
+
+    # -- time
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        if not self.live or self.stopping:
+            return
+        now = self.machine.world.now()
+        for attempt, slot in list(self.live.items()):
+            if slot.state is None:
+                continue
+            options = self._options_of(slot.state)
+            quiet_ms = now - attempt.last
+            if quiet_ms >= options.inactivity_timeout_ms + options.abort_timeout_ms:
+                message = f"nothing was heard for {quiet_ms} ms: the 'abort timeout' fired."
+                failure = j.Failure(500, message, (("restate_code", "RT0001"), ("agentdur_code", "AD0039")))
+                self.fail(attempt, Failed(error=failure))
+            elif quiet_ms >= options.inactivity_timeout_ms:
+                attempt.half_close()
+        if self.live:
+            self._sweeper = self.machine.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    # -- the end
+
+    def forget(self) -> None:
+        """Memory is gone: close everything without a word."""
+        live, self.live = list(self.live), {}
+        self.ready.clear()
+        for attempt in live:
+            attempt.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Ask all to leave, wait for a while, and drop the rest: they go on at the next start."""
+        self.stopping = True
+        self.ready.clear()
+        for attempt in self.live:
+            attempt.half_close()
+        deadline = self.machine.loop.time() + seconds
+        while self.live and not self.hurry and self.machine.loop.time() < deadline:  # noqa: ASYNC110  # polls a set
+            await asyncio.sleep(0.02)
+        for attempt in list(self.live):
+            attempt.close()

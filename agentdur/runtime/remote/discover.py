@@ -1,0 +1,92 @@
+"""Asking a deployment what it serves."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agentdur.core.errors import DiscoveryFailed
+from agentdur.runtime.remote.transport import Exchange, Headers, Transport, TransportFailed
+from agentdur.wire.manifest import ACCEPT, parse_manifest
+
+ATTEMPTS_MAX = 4
+DELAY_SECONDS = 0.1
+ANSWER_SECONDS_MAX = 30.0
+MANIFEST_BYTES_MAX = 16 * 1024 * 1024
+_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class _Answer:
+    """Collects one answer (`transport.Receiver`)."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = bytearray()
+        self.exchange: Exchange | None = None
+
+    def response(self, status: int, headers: dict[str, str]) -> None:
+        """The head."""
+        self.status, self.headers = status, headers
+
+    def data(self, chunk: bytes) -> None:
+        """A piece; too many are an end, because nobody gives room for more."""
+        self.body += chunk
+        if len(self.body) <= MANIFEST_BYTES_MAX and self.exchange is not None:
+            self.exchange.consumed(len(chunk))
+        elif not self.done.done():
+            self.done.set_exception(TransportFailed("protocol", "the manifest is too large"))
+
+    def ended(self) -> None:
+        """All of it."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def lost(self, error: TransportFailed) -> None:
+        """Or never."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+async def discover(transport: Transport, headers: Headers) -> tuple[str, bytes, str | None]:
+    """(content type, manifest, the SDK's name and version). DiscoveryFailed after a few tries."""
+    try:
+        for attempt in range(ATTEMPTS_MAX):
+            if attempt:
+                await asyncio.sleep(DELAY_SECONDS * 2 ** (attempt - 1))
+            last = attempt == ATTEMPTS_MAX - 1
+            answer = await _ask(transport, headers, last=last)
+            if answer is None or (answer.status in _AGAIN and not last):
+                continue
+            if not 200 <= answer.status < 300:
+                raise DiscoveryFailed(f"it answered with status {answer.status}", 500, "META0003")
+            content_type = answer.headers.get("content-type", "")
+            body = bytes(answer.body)
+            parse_manifest(content_type, body)
+            return content_type, body, answer.headers.get("x-restate-server")
+    finally:
+        await transport.close()
+    raise AssertionError("the last attempt answers or raises")
+
+
+async def _ask(transport: Transport, headers: Headers, *, last: bool) -> _Answer | None:
+    """One try; None when it is worth another one."""
+    answer = _Answer()
+    exchange = transport.open("GET", "/discover", [("accept", ACCEPT), *headers], answer)
+    answer.exchange = exchange
+    exchange.end()
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            await answer.done
+    except TimeoutError as error:
+        raise DiscoveryFailed("it did not answer in time", 500, "META0003") from error
+    except TransportFailed as error:
+        if error.kind == "protocol" or (error.kind == "reset" and transport.bidirectional and last):
+            hint = "it does not speak HTTP/2; register it with use_http_11"
+            raise DiscoveryFailed(f"{hint} ({error})", 500, "META0014") from error
+        if last:
+            raise DiscoveryFailed(f"it cannot be reached: {error}", 500, "META0003") from error
+        return None
+    finally:
+        exchange.abort()
+    return answer
