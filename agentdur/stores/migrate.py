@@ -17,7 +17,7 @@ from agentdur.core.errors import StoreFailed, StoreTooNew
 
 VERSION = 2
 STEPS: Mapping[int, tuple[str, ...]] = {
-    1: ("create table deployment (id text not null, record blob not null, primary key (id)) without rowid",),
+    1: ("CREATE TABLE deployment (id TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (id)) WITHOUT ROWID",),
 }
 """By version: the statements that lead from it to the next."""
 APPLICATION_ID = 0x61676475  # "agdu": tells our files from those of other programs

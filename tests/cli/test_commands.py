@@ -58,7 +58,6 @@ def test_a_bad_setting_is_one_line_and_a_usage_error(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["serve"],
         ["serve", "nowhere.py"],
         ["serve", "nowhere.py", "--ingress-port", "x"],
         ["serve", "nowhere.py", "--set", "nonsense"],

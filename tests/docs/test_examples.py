@@ -202,7 +202,9 @@ def test_every_command_that_is_shown_exists_with_its_options():
     reference = CLI_PAGE.read_text(encoding="utf-8")
     sections = dict(
         re.findall(
-            r"^## `agentdur ([a-z -]+?)(?: [A-Z].*?)?`\n(.*?)(?=^## |\Z)", reference, re.DOTALL | re.MULTILINE
+            r"^## `agentdur ([a-z -]+?)(?: [[A-Z].*?)?`\n(.*?)(?=^## |\Z)",
+            reference,
+            re.DOTALL | re.MULTILINE,
         )
     )
     shown = [(page, line) for page in PAGES for line in _COMMAND.findall(page.read_text(encoding="utf-8"))]

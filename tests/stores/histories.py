@@ -52,6 +52,7 @@ class History:
                 self.lengths.pop(seq, None)
         self._keys(writes)
         self._timers(writes)
+        self._deployments(writes)
         return writes
 
     def _accept(self, writes: Writes) -> None:
@@ -101,6 +102,10 @@ class History:
         writes.timers = set(self._some(timers, 3))
         writes.timer_drops = set(self._some(timers, 3))
 
+    def _deployments(self, writes: Writes) -> None:
+        for n in self._some([1, 2, 3]):
+            writes.deployments[f"dp_{n}"] = self.random.choice((None, b"{}", f'{{"n":{n}}}'.encode()))
+
     def _some(self, choices: Sequence[T], most: int = 2) -> list[T]:
         """None, or a few of these."""
         return self.random.sample(choices, min(len(choices), self.random.randrange(most + 1)))
@@ -141,6 +146,7 @@ def answers(store: Store, history: History) -> dict[str, object]:
     questions: dict[str, object] = {
         "next_seq": store.next_seq(), "running": list(store.running()), "count": store.count(),
         "timers": [store.timers(limit) for limit in (1, 3, 99)],
+        "deployments": store.deployments(),
         "expired": [store.expired(T0 + now, limit) for now in (0, 1, 9) for limit in (2, 99)],
     }  # fmt: skip
     questions |= {f"invocation {id_}": store.invocation(id_) for id_ in ids}

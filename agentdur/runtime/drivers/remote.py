@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 from urllib.parse import quote
 
 from agentdur.core import commands as c
@@ -60,6 +60,22 @@ class Registry(Protocol):
 
     def find(self, deployment: str | None, service: str) -> Served | None:
         """The deployment by its id, or the newest that serves the service."""
+
+
+class Retries(NamedTuple):
+    """How often an invocation has failed since an entry was stored; SDKs count a step's attempts by it."""
+
+    length: int
+    failures: int
+    since: int
+    """When the first of these attempts last said something: ms since the epoch."""
+
+
+def _retries(slot: Slot, state: Invocation) -> Retries:
+    known = (slot.step_failures or {}).get(0)
+    if isinstance(known, Retries) and known.length == state.length:
+        return known
+    return Retries(state.length, 0, 0)
 
 
 class Remote:
@@ -113,11 +129,11 @@ class Remote:
                 attempt.runs.add(entry.completion)
             elif isinstance(entry, j.Completion):
                 attempt.runs.discard(entry.id)
-        journal = [self._start_frame(state, attempt.version, len(entries))]
+        journal = [self._start_frame(slot, state, attempt.version, len(entries))]
         journal += [encode(entry, attempt.version) for _, entry in entries]
         self.machine.writer.after(partial(self._open, attempt, state, b"".join(journal)))
 
-    def _start_frame(self, state: Invocation, version: int, known: int) -> bytes:
+    def _start_frame(self, slot: Slot, state: Invocation, version: int, known: int) -> bytes:
         spec, target = state.spec, state.spec.target
         values: tuple[tuple[str, bytes], ...] = ()
         partial_state = True
@@ -126,10 +142,11 @@ class Remote:
             lazy = self._options_of(state).lazy_state
             if not lazy and sum(map(len, held.values())) <= EAGER_STATE_BYTES_MAX:
                 values, partial_state = tuple(held.items()), False
+        retries = _retries(slot, state)
         start = m.Start(
             id=raw_invocation_id(spec.id), debug_id=spec.id, known_entries=known, state=values,
-            partial_state=partial_state, key=target.key or "", retry_count=state.head.failures,
-            duration_ms=max(0, self.machine.now - state.head.modified_at),
+            partial_state=partial_state, key=target.key or "", retry_count=retries.failures,
+            duration_ms=max(0, self.machine.now - retries.since) if retries.failures else 0,
             random_seed=spec.seed or random_seed(spec.id), scope=target.scope or None,
             idempotency_key=spec.idempotency_key,
         )  # fmt: skip
@@ -243,6 +260,9 @@ class Remote:
         attempt.close()
         slot, state = attempt.slot, attempt.slot.state
         if state is not None:
+            before = _retries(slot, state)
+            since = before.since if before.failures else attempt.last
+            slot.step_failures = {0: Retries(state.length, before.failures + 1, since)}
             behavior: Literal["retry", "pause", "fail"] = "retry"
             if failed.pause or failed.final:
                 behavior = "pause" if failed.pause else "fail"
@@ -304,7 +324,8 @@ class Remote:
         for attempt in self.live:
             attempt.half_close()
         deadline = self.machine.loop.time() + seconds
-        while self.live and not self.hurry and self.machine.loop.time() < deadline:  # noqa: ASYNC110  # polls a set
+        now = self.machine.loop.time
+        while self.live and not self.hurry and now() < deadline:  # noqa: ASYNC110  # for a set to be empty
             await asyncio.sleep(0.02)
         for attempt in list(self.live):
             attempt.close()
