@@ -44,8 +44,9 @@ class World:
         return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
 
     def start_handlers(self) -> subprocess.Popen[bytes]:
-        bind = f"127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "hypercorn", "tests.remote.sdk_services:app", "-b", bind]
+        """In this one process: with workers, those would outlive its SIGKILL."""
+        command = [sys.executable, "-m", "hypercorn", "tests.remote.sdk_services:app", "--workers", "0"]
+        command += ["--bind", f"127.0.0.1:{self.port}"]
         return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
 
     def up(self) -> None:
