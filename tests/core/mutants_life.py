@@ -134,17 +134,21 @@ ATTEMPT = (
     ),
     Mutation(
         "exhausted attempts always pause", "machine/attempt.py", "failing",
-        ' or (exhausted and policy.on_exhausted == "kill")',
+        ' or (exhausted and not paused and policy.on_exhausted == "kill")',
         "",
     ),
     Mutation(
+        "an exhausted policy ends what was to be paused", "machine/attempt.py", "failing",
+        "exhausted and not paused and policy", "exhausted and policy",
+    ),
+    Mutation(
         "exhausted attempts go on", "machine/attempt.py", "failing",
-        'if message.behavior == "pause" or exhausted:',
-        'if message.behavior == "pause":',
+        'if paused or exhausted:',
+        'if paused:',
     ),
     Mutation(
         "a handler's wish to pause is ignored", "machine/attempt.py", "failing",
-        'if message.behavior == "pause" or exhausted:',
+        'if paused or exhausted:',
         "if exhausted:",
     ),
     Mutation(

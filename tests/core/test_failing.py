@@ -93,6 +93,13 @@ def test_a_handler_may_ask_to_be_paused_at_once():
     assert say(inv, failing(behavior="pause", delay_ms=5)) == Transition(failed(inv, 0, status=Status.PAUSED))
 
 
+def test_a_wish_to_be_paused_outweighs_a_policy_that_ends_the_invocation():
+    """Code that does not fit its journal is mended by a person; ending it would lose what was done."""
+    inv = running(attempt=3, failures=2)
+    after = say(inv, failing(3, THREE_THEN_KILL, behavior="pause"))
+    assert after == Transition(failed(inv, 3, status=Status.PAUSED))
+
+
 def test_a_handler_may_ask_to_be_failed_at_once():
     inv = running()
     ended = failed(inv, 1, status=Status.COMPLETED, result=OOPS, completed_at=NOW)

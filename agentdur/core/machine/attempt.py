@@ -115,9 +115,10 @@ def fail(inv: Invocation, message: c.Fail, now: int) -> Transition[Invocation | 
         modified_at=now,
     )
     exhausted = counted and policy.exhausted(failures)
-    if message.behavior == "fail" or (exhausted and policy.on_exhausted == "kill"):
+    paused = message.behavior == "pause"  # asked for: an exhausted policy does not end it instead
+    if message.behavior == "fail" or (exhausted and not paused and policy.on_exhausted == "kill"):
         return finish(replace(inv, head=head), message.error, now)
-    if message.behavior == "pause" or exhausted:
+    if paused or exhausted:
         return Transition(replace(inv, head=replace(head, status=Status.PAUSED)))
     if message.delay_ms is not None:
         delay = message.delay_ms
