@@ -4,12 +4,14 @@ Rules of this file:
 1. An attempt begins when everything it is sent is durable.
 2. An invocation keeps to the deployment and the protocol version of its first stored entry.
 3. One that says nothing for the inactivity timeout is asked to leave, and after the abort timeout aborted.
+4. When there is no room for another one, those that have been quiet for longest are asked to leave.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple, Protocol
 from urllib.parse import quote
@@ -30,11 +32,13 @@ from agentdur.sdk.failure import Failed, failure_for
 from agentdur.wire import messages as m
 from agentdur.wire.codec import encode
 
-EAGER_STATE_BYTES_MAX = 1024 * 1024
-"""A key with more state than this is read value by value."""
 PROTOCOL_MAX = 7
 _CALLS = (j.Call, j.OneWayCall)
 _SWEEP_SECONDS = 0.25
+CROWDED_SECONDS = 0.05
+"""So long an attempt has to be quiet to be asked to leave for another one."""
+SURPLUS_SECONDS_MAX = 5.0
+"""So long an exchange may go on after its attempt has said how it ended."""
 
 
 class Served(Protocol):
@@ -84,10 +88,16 @@ class Remote:
     def __init__(self, machine: Machine, registry: Registry, live_attempts: int) -> None:
         self.machine, self.registry, self.live_max = machine, registry, live_attempts
         self.journal_max = 100_000
+        self.entry_bytes_max = 32 * 1024 * 1024
+        self.eager_bytes_max = 1024 * 1024
+        """A key with more state than this is read value by value."""
         self.live: dict[RemoteAttempt, Slot] = {}
         self.ready: deque[tuple[Slot, int]] = deque()
         self.stopping = self.hurry = False
+        self._leaving: dict[RemoteAttempt, float] = {}
+        """Finished ones whose exchange goes on, and until when it may."""
         self._sweeper: asyncio.TimerHandle | None = None
+        self._crowded: asyncio.TimerHandle | None = None
 
     # -- attempts
 
@@ -97,8 +107,22 @@ class Remote:
             return
         if len(self.live) >= self.live_max:
             self.ready.append((slot, number))
+            if self._crowded is None:
+                self._crowded = self.machine.loop.call_later(CROWDED_SECONDS, self._make_room)
             return
         self._begin(slot, number)
+
+    def _make_room(self) -> None:
+        """Ask as many to leave as wait for a place. A step that runs ends first."""
+        self._crowded = None
+        if not self.ready or self.stopping:
+            return
+        latest = self.machine.world.now() - CROWDED_SECONDS * 1000
+        quiet = [attempt for attempt in self.live if not attempt.half_closed and attempt.last <= latest]
+        quiet.sort(key=lambda attempt: attempt.last)
+        for attempt in quiet[: len(self.ready)]:
+            attempt.half_close()
+        self._crowded = self.machine.loop.call_later(CROWDED_SECONDS, self._make_room)
 
     def _begin(self, slot: Slot, number: int) -> None:
         state = slot.state
@@ -106,19 +130,21 @@ class Remote:
             return  # killed, paused or cancelled meanwhile
         entries = slot.entries if slot.entries is not None else self.machine.store.journal(slot.seq)
         slot.entries = None
-        attempt = RemoteAttempt(self, state.spec.id, number, slot)
+        attempt = RemoteAttempt(self, state.spec.id, number, slot, self.entry_bytes_max)
         attempt.last = self.machine.now
         attempt.seen = state.length
         attempt.pinned = state.head.deployment is not None
         slot.attempt = attempt
         self.live[attempt] = slot
-        if self._sweeper is None:
-            self._sweeper = self.machine.loop.call_later(_SWEEP_SECONDS, self._sweep)
+        self._sweep_later()
         deployment = self.registry.find(state.head.deployment, state.spec.target.service)
         if deployment is None:
             self._soon(attempt, "RT0011", f"no deployment serves {state.spec.target.service}")
             return
         attempt.deployment = deployment
+        options = deployment.options(state.spec.target.service, state.spec.target.handler)
+        attempt.inactivity_ms = options.inactivity_timeout_ms if deployment.bidirectional else 0
+        attempt.abort_ms = options.abort_timeout_ms
         attempt.version = state.head.protocol or min(deployment.max_version, PROTOCOL_MAX)
         if not deployment.min_version <= attempt.version <= deployment.max_version:
             self._soon(attempt, "RT0013", f"{deployment.id} no longer speaks protocol V{attempt.version}")
@@ -140,7 +166,7 @@ class Remote:
         if target.service_kind is not ServiceKind.SERVICE:
             held = self.machine.slots.state(target.object).map
             lazy = self._options_of(state).lazy_state
-            if not lazy and sum(map(len, held.values())) <= EAGER_STATE_BYTES_MAX:
+            if not lazy and sum(map(len, held.values())) <= self.eager_bytes_max:
                 values, partial_state = tuple(held.items()), False
         retries = _retries(slot, state)
         start = m.Start(
@@ -166,9 +192,7 @@ class Remote:
         if target.key is not None:
             headers.append(("x-restate-service-key", quote(target.key, safe="")))
         exchange = deployment.transport().open("POST", path, headers, attempt)
-        options = deployment.options(target.service, target.handler)
-        open_ended = deployment.bidirectional and options.inactivity_timeout_ms > 0
-        attempt.begin(exchange, journal, open_ended=open_ended)
+        attempt.begin(exchange, journal, open_ended=attempt.inactivity_ms > 0)
 
     def _soon(self, attempt: RemoteAttempt, code: str, detail: str) -> None:
         failure = j.Failure(500, f"[{code}] {detail}", (("restate_code", code),))
@@ -200,21 +224,35 @@ class Remote:
             self.machine.writer.after(partial(attempt.speak, number))
         return number
 
+    def after(self, action: Callable[[], None]) -> None:
+        """Call this when what is stored now is durable."""
+        self.machine.writer.after(action)
+
+    def finished(self, attempt: RemoteAttempt) -> None:
+        """Its exchange may go on for a while."""
+        self._leaving[attempt] = self.machine.loop.time() + SURPLUS_SECONDS_MAX
+        self._sweep_later()
+
+    def left(self, attempt: RemoteAttempt) -> None:
+        """It is gone, also when somebody else closed it; that may be in the middle of a message."""
+        self._leaving.pop(attempt, None)
+        if attempt in self.live:
+            self.machine.loop.call_soon(self._gone, attempt)
+
     def propose(self, attempt: RemoteAttempt, entries: tuple[j.Proposal, ...], end: bool) -> None:
         """Store what the handler did."""
         machine, state = self.machine, attempt.slot.state
         if state is None:
             return
-        if entries and not attempt.pinned:
-            attempt.pinned = True
-            machine.dispatch(c.Pin(attempt.id, attempt.deployment.id, attempt.version))
         callees = self._checked(attempt, state, entries)
         if state.length + len(entries) > self.journal_max:
             detail = f"{attempt.id} has {state.length} entries, the limit is {self.journal_max}"
             error = JournalTooLong(f"{detail} (journal-length-limit)")
             self.fail(attempt, Failed(error=failure_for(error).error, pause=True))
             return
-        attempt.last = machine.now
+        if entries and not attempt.pinned:
+            attempt.pinned = True
+            machine.dispatch(c.Pin(attempt.id, attempt.deployment.id, attempt.version))
         if entries:
             machine.dispatch(c.Propose(attempt.id, attempt.number, entries, callees, end))
         elif end:
@@ -289,24 +327,32 @@ class Remote:
 
     # -- time
 
+    def _sweep_later(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = self.machine.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
     def _sweep(self) -> None:
         self._sweeper = None
-        if not self.live or self.stopping:
+        if not self.stopping:
+            now = self.machine.world.now()
+            for attempt in list(self.live):
+                self._look_at(attempt, now - attempt.last)
+        late = self.machine.loop.time()
+        for attempt in [one for one, until in self._leaving.items() if until <= late]:
+            del self._leaving[attempt]
+            attempt.drop()
+        if self.live or self._leaving:
+            self._sweep_later()
+
+    def _look_at(self, attempt: RemoteAttempt, quiet_ms: int) -> None:
+        if attempt.exchange is None or attempt.closed:
             return
-        now = self.machine.world.now()
-        for attempt, slot in list(self.live.items()):
-            if slot.state is None:
-                continue
-            options = self._options_of(slot.state)
-            quiet_ms = now - attempt.last
-            if quiet_ms >= options.inactivity_timeout_ms + options.abort_timeout_ms:
-                message = f"nothing was heard for {quiet_ms} ms: the 'abort timeout' fired."
-                failure = j.Failure(500, message, (("restate_code", "RT0001"), ("agentdur_code", "AD0039")))
-                self.fail(attempt, Failed(error=failure))
-            elif quiet_ms >= options.inactivity_timeout_ms:
-                attempt.half_close()
-        if self.live:
-            self._sweeper = self.machine.loop.call_later(_SWEEP_SECONDS, self._sweep)
+        if quiet_ms >= attempt.inactivity_ms + attempt.abort_ms:
+            message = f"nothing was heard for {quiet_ms} ms: the 'abort timeout' fired."
+            failure = j.Failure(500, message, (("restate_code", "RT0001"), ("agentdur_code", "AD0039")))
+            self.fail(attempt, Failed(error=failure))
+        elif quiet_ms >= attempt.inactivity_ms:
+            attempt.half_close()
 
     # -- the end
 
@@ -327,5 +373,7 @@ class Remote:
         now = self.machine.loop.time
         while self.live and not self.hurry and now() < deadline:  # noqa: ASYNC110  # for a set to be empty
             await asyncio.sleep(0.02)
+        for attempt in list(self._leaving):
+            attempt.drop()
         for attempt in list(self.live):
             attempt.close()

@@ -5,12 +5,15 @@ Rules of this file:
 2. What goes to the handler waits for the commit that holds it: `say` keeps it until then, in order.
 3. Whatever is wrong with the other side fails the attempt, with the service protocol's code; the engine and
    the other attempts do not notice.
+4. Who says more than is committed gets no room to say even more (`Exchange.consumed`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Protocol
 
 from agentdur.core import journal as j
@@ -49,6 +52,15 @@ class Driver(Protocol):
     def stored(self, attempt: RemoteAttempt) -> int:
         """The number of the commit that is being collected; `speak` is called when it is done."""
 
+    def after(self, action: Callable[[], None]) -> None:
+        """Call this when what is stored now is durable."""
+
+    def finished(self, attempt: RemoteAttempt) -> None:
+        """It has said how it ended; its exchange may not have ended yet."""
+
+    def left(self, attempt: RemoteAttempt) -> None:
+        """It is closed, or its exchange has ended."""
+
     def now_ms(self) -> int:
         """ms since the epoch."""
 
@@ -56,13 +68,17 @@ class Driver(Protocol):
 class RemoteAttempt:
     """What the machine sees as the attempt of a slot, and the transport as the receiver of an exchange."""
 
-    def __init__(self, driver: Driver, invocation: InvocationId, number: int, slot: Any) -> None:
+    def __init__(
+        self, driver: Driver, invocation: InvocationId, number: int, slot: Any, body_max: int
+    ) -> None:
         self.driver, self.id, self.number, self.slot = driver, invocation, number, slot
         self.closed = False
         self.deployment: Any = None
         self.version = 0
         self.last = 0
         """When something was last said or heard: ms since the epoch."""
+        self.inactivity_ms = self.abort_ms = 0
+        """After how much silence it is asked to leave; after how much more it is aborted."""
         self.half_closed = False
         self.commands = 0
         """How many commands its journal has: the place of the next one."""
@@ -75,10 +91,10 @@ class RemoteAttempt:
         self.exchange: Exchange | None = None
         self.unsaid: list[tuple[int, bytes, int]] = []
         """(commit, frame, journal length known with it): waits for its commit."""
-        self._frames = FrameReader()
-        self._right = False
+        self._frames = FrameReader(body_max)
         self._proposal: list[j.Proposal] = []
-        self._retry_after: int | None = None
+        self._held = 0
+        """Bytes that arrived, and that the peer has no room for again yet."""
 
     # -- to the handler
 
@@ -108,6 +124,7 @@ class RemoteAttempt:
             out.append(frame)
             self.seen = max(self.seen, known)
         if out and not self.closed and not self.half_closed and self.exchange is not None:
+            self.driver.heard(self)
             self.exchange.write(b"".join(out))
 
     def deliver(self, index: int, notification: j.Notification) -> None:
@@ -117,15 +134,29 @@ class RemoteAttempt:
     def finish(self) -> None:
         """It has said how it ended."""
         self.closed = True
+        self._give_room(self._held)
         if self.exchange is not None:
             self.exchange.end()
+        self.driver.finished(self)
 
     def close(self) -> None:
         """It may say nothing any more."""
         if not self.closed:
             self.closed = True
-            if self.exchange is not None:
-                self.exchange.abort()
+            self.drop()
+            self.driver.left(self)
+
+    def drop(self) -> None:
+        """End the exchange at once."""
+        self._give_room(self._held)
+        if self.exchange is not None:
+            self.exchange.abort()
+
+    def _give_room(self, size: int) -> None:
+        size = min(size, self._held)
+        self._held -= size
+        if size and self.exchange is not None:
+            self.exchange.consumed(size)
 
     # -- from the handler (transport.Receiver)
 
@@ -133,22 +164,25 @@ class RemoteAttempt:
         """The head of the answer: anything but our own content type is a failure."""
         expected = f"application/vnd.restate.invocation.v{self.version}"
         if status != 200:
+            delay_ms = None
             if status in _WAITS:
-                self._retry_after = retry_after(headers.get("retry-after", ""), self.driver.now_ms())
+                delay_ms = retry_after(headers.get("retry-after", ""), self.driver.now_ms())
             detail = f"the deployment answered with status {status}"
-            self._fail(detail, _STATUS_CODES.get(status, "RT0012"), self._retry_after)
+            self._fail(detail, _STATUS_CODES.get(status, "RT0012"), delay_ms)
         elif headers.get("content-type") != expected:
             self._fail(f"unexpected content type {headers.get('content-type')!r}", "RT0012")
-        else:
-            self._right = True
 
     def data(self, chunk: bytes) -> None:
         """Frames, or pieces of them."""
-        if self.closed:
+        self._held += len(chunk)
+        if self.closed:  # surplus
+            self._give_room(len(chunk))
             return
         self.driver.heard(self)
+        frames = 0
         try:
             for frame in self._frames.feed(chunk):
+                frames += 1
                 if not self._take(frame):
                     return
             self._propose()
@@ -159,18 +193,22 @@ class RemoteAttempt:
             self.driver.fail(self, Failed(error=j.Failure(500, str(error), metadata), pause=True))
         except ProtocolError as error:
             self._fail(str(error), "RT0012")
-        if self.exchange is not None:
-            self.exchange.consumed(len(chunk))
+        if frames and not self.closed:
+            self.driver.after(partial(self._give_room, len(chunk)))
+        else:  # a piece of a large one: the reader has its own limit
+            self._give_room(len(chunk))
 
     def ended(self) -> None:
         """The answer is complete: it should have said how the attempt ended."""
         if not self.closed:
             self._fail("the stream ended without Suspension, Error or End", "RT0007")
+        self.driver.left(self)
 
     def lost(self, error: TransportFailed) -> None:
         """The connection failed."""
         if not self.closed:
             self._fail(str(error), "RT0010")
+        self.driver.left(self)
 
     def _fail(self, detail: str, code: str, delay_ms: int | None = None) -> None:
         failure = j.Failure(500, f"[{code}] {detail}", (("restate_code", code),))

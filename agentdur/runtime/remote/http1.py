@@ -11,6 +11,8 @@ from agentdur.runtime.remote.transport import Address, Headers, Receiver, Transp
 
 CONNECT_SECONDS_MAX = 10.0
 CONNECTIONS_MAX = 256
+UNREAD_BYTES_MAX = 1024 * 1024
+"""So much may wait for its commit before no more is read."""
 
 
 class Request:
@@ -39,7 +41,7 @@ class Request:
     def consumed(self, size: int) -> None:
         """Read on."""
         self._unread -= size
-        if self._unread <= 0:
+        if self._unread <= UNREAD_BYTES_MAX:
             self._read.set()
 
     def abort(self) -> None:
@@ -59,7 +61,7 @@ class Request:
                     self._unread += len(chunk)
                     self._read.clear()
                     self._receiver.data(chunk)
-                    if self._unread > 0:
+                    if self._unread > UNREAD_BYTES_MAX:
                         await self._read.wait()
         except httpx.HTTPError as error:
             if not self._over:

@@ -21,6 +21,7 @@ from h2.events import (
     ConnectionTerminated,
     DataReceived,
     Event,
+    RemoteSettingsChanged,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -122,6 +123,8 @@ class Connection(asyncio.Protocol):
         self._h2.local_settings = Settings(client=True, initial_values=ours)
         self._transport: asyncio.Transport | None = None
         self.streams: dict[int, Stream] = {}
+        self.settled: asyncio.Future[None] = self._loop.create_future()
+        """The peer has said how much it takes; before that nothing is begun."""
         self._flushing = False
         self.closing = False
         self._heard = self._loop.time()
@@ -233,8 +236,12 @@ class Connection(asyncio.Protocol):
             for waiting in [stream] if stream is not None else list(self.streams.values()):
                 if waiting.waiting:
                     self.wanted(waiting)
+        elif isinstance(event, RemoteSettingsChanged):
+            if not self.settled.done():
+                self.settled.set_result(None)
         elif isinstance(event, ConnectionTerminated):
             self.closing = True
+            self._settle_not("refused", "the peer is going away")
             for later in [s for n, s in self.streams.items() if n > (event.last_stream_id or 0)]:
                 later.lost("refused", "the peer is going away")
                 self._done(later)
@@ -286,8 +293,14 @@ class Connection(asyncio.Protocol):
             return
         self._timer = self._loop.call_later(PING_SECONDS, self._look)
 
+    def _settle_not(self, kind: Any, detail: str) -> None:
+        if not self.settled.done():
+            self.settled.set_exception(TransportFailed(kind, detail))
+            self.settled.exception()  # nobody may be waiting any more
+
     def _give_up(self, kind: Any, detail: str) -> None:
         self.closing = True
+        self._settle_not(kind, detail)
         streams, self.streams = list(self.streams.values()), {}
         self.close()
         for stream in streams:
@@ -341,17 +354,22 @@ class Http2:
 
     async def _connect_once(self) -> None:
         address = self._address
+        connection: Connection | None = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(self), address.host, address.port, ssl=self._tls
                 )
-        except (OSError, TimeoutError) as error:
+                await connection.settled
+        except (OSError, TimeoutError, TransportFailed) as error:
             self._connecting = None
             waiting, self._waiting = self._waiting, []
+            kind = error.kind if isinstance(error, TransportFailed) else "connect"
             detail = str(error) or type(error).__name__
+            if connection is not None:
+                connection.close()
             for stream in waiting:
-                stream.lost("connect", f"no connection to {address.authority}: {detail}")
+                stream.lost(kind, f"no connection to {address.authority}: {detail}")
             return
         self._connecting = None
         self._connections.append(connection)
