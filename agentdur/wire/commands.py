@@ -27,6 +27,7 @@ from agentdur.wire.values import (
     command_result,
     completion_id,
     headers_of,
+    instant,
     key_of,
     keys_of,
     outcome_of,
@@ -93,7 +94,7 @@ def _complete_promise(f: Fields, version: int, c: Common) -> j.CompletePromise:
 
 
 def _sleep(f: Fields, version: int, c: Common) -> j.Sleep:
-    return j.Sleep(wake_at=number(f, 1) or 0, completion=completion_id(f, 11), **c)
+    return j.Sleep(wake_at=instant(f, 1), completion=completion_id(f, 11), **c)
 
 
 def _call(f: Fields, version: int, c: Common) -> j.Call:
@@ -116,7 +117,7 @@ def _write_call(w: j.Call, version: int) -> tuple[bytes, bytes]:
 def _one_way(f: Fields, version: int, c: Common) -> j.OneWayCall:
     return j.OneWayCall(
         service=required_text(f, 1), handler=required_text(f, 2), parameter=blob(f, 3) or b"",
-        invoke_at=number(f, 4) or 0, headers=headers_of(f, 5), key=text(f, 6) or None,
+        invoke_at=instant(f, 4), headers=headers_of(f, 5), key=text(f, 6) or None,
         idempotency_key=text(f, 7), scope=text(f, 8) or "", limit_key=text(f, 9) or "",
         id_completion=completion_id(f, 10), **c,
     )  # fmt: skip

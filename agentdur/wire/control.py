@@ -24,7 +24,7 @@ from agentdur.wire.proto import (
     read,
     text,
 )
-from agentdur.wire.values import completion_id, failure_of, put_failure
+from agentdur.wire.values import DURATION_MS_MAX, completion_id, failure_of, put_failure
 
 _BEHAVIORS: tuple[Literal["retry", "pause", "fail"], ...] = ("retry", "pause", "fail")
 _TREES_FROM = 7
@@ -135,10 +135,13 @@ def _write_suspension(w: m.Suspension, version: int) -> bytes:
 
 def _error(f: Fields, version: int) -> m.Error:
     behavior = number(f, 9) or 0
+    delay = number(f, 8)
+    if delay is not None:
+        delay = min(delay, DURATION_MS_MAX)
     return m.Error(
         code=number(f, 1) or 0, message=text(f, 2) or "", stacktrace=text(f, 3) or "",
         related_command_index=number(f, 4), related_command_name=text(f, 5),
-        related_command_type=number(f, 6), next_retry_delay_ms=number(f, 8),
+        related_command_type=number(f, 6), next_retry_delay_ms=delay,
         behavior=_BEHAVIORS[behavior] if behavior < len(_BEHAVIORS) else "retry",
     )  # fmt: skip
 

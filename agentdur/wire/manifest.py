@@ -8,7 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from agentdur.core.catalog import HandlerMeta, HandlerOptions, InputRule, Output
 from agentdur.core.errors import DiscoveryFailed
 from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.wire.discovery import VERSION_MAX, VERSION_MIN
+from agentdur.wire.values import DURATION_MS_MAX
 
 TYPES = tuple(f"application/vnd.restate.endpointmanifest.v{n}+json" for n in (1, 2, 3, 4))
 ACCEPT = ", ".join(TYPES)
@@ -24,21 +25,24 @@ _SERVICE_NAME = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9._-]*")
 _HANDLER_NAME = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*")
 _CONTENT_TYPE = re.compile(r"(\*|[\w.+-]+)/(\*|[\w.+-]+)( *;.*)?")
 _VERSIONS_MAX = 2**31 - 1
+_Ms = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+_Factor = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class _Options(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     documentation: str | None = None
     metadata: dict[str, str] | None = None
-    inactivity_timeout: int | None = None
-    abort_timeout: int | None = None
-    journal_retention: int | None = None
-    idempotency_retention: int | None = None
+    inactivity_timeout: _Ms | None = None
+    abort_timeout: _Ms | None = None
+    journal_retention: _Ms | None = None
+    idempotency_retention: _Ms | None = None
     enable_lazy_state: bool | None = None
     ingress_private: bool | None = None
-    retry_policy_initial_interval: int | None = None
-    retry_policy_max_interval: int | None = None
-    retry_policy_max_attempts: int | None = None
-    retry_policy_exponentiation_factor: float | None = None
+    retry_policy_initial_interval: _Ms | None = None
+    retry_policy_max_interval: _Ms | None = None
+    retry_policy_max_attempts: _Count | None = None
+    retry_policy_exponentiation_factor: _Factor | None = None
     retry_policy_on_max_attempts: Literal["PAUSE", "KILL"] | None = None
 
 
@@ -59,7 +63,7 @@ class _Handler(_Options, kw_only=True):
     ty: Literal["WORKFLOW", "EXCLUSIVE", "SHARED"] | None = None
     input: _Input | None = None
     output: _Output | None = None
-    workflow_completion_retention: int | None = None
+    workflow_completion_retention: _Ms | None = None
 
 
 class _Service(_Options, kw_only=True):
@@ -161,7 +165,7 @@ def _handler(given: _Handler, service: ServiceKind, defaults: HandlerOptions, na
     elif given.workflow_completion_retention is not None:
         raise DiscoveryFailed(f"{place} is no workflow and has no workflow retention", 400)
     if given.workflow_completion_retention is not None:
-        options = replace(options, workflow_retention_ms=given.workflow_completion_retention)
+        options = replace(options, workflow_retention_ms=_bounded(given.workflow_completion_retention))
     return HandlerMeta(
         name=given.name, kind=kind, public=not given.ingress_private, options=options,
         input=_input(given.input, place), output=_output(given.output),
@@ -197,13 +201,15 @@ def _output(given: _Output | None) -> OutputRule:
 
 def _over(given: _Options, inherited: HandlerOptions) -> HandlerOptions:
     times = {
-        "inactivity_timeout_ms": given.inactivity_timeout, "abort_timeout_ms": given.abort_timeout,
-        "journal_retention_ms": given.journal_retention,
-        "idempotency_retention_ms": given.idempotency_retention, "lazy_state": given.enable_lazy_state,
-    }  # fmt: skip
+        "inactivity_timeout_ms": _bounded(given.inactivity_timeout),
+        "abort_timeout_ms": _bounded(given.abort_timeout),
+        "journal_retention_ms": _bounded(given.journal_retention),
+        "idempotency_retention_ms": _bounded(given.idempotency_retention),
+        "lazy_state": given.enable_lazy_state,
+    }
     retries = {
-        "delay_ms_initial": given.retry_policy_initial_interval,
-        "delay_ms_max": given.retry_policy_max_interval,
+        "delay_ms_initial": _bounded(given.retry_policy_initial_interval),
+        "delay_ms_max": _bounded(given.retry_policy_max_interval),
         "factor": given.retry_policy_exponentiation_factor,
         "attempts_max": given.retry_policy_max_attempts,
     }
@@ -213,3 +219,8 @@ def _over(given: _Options, inherited: HandlerOptions) -> HandlerOptions:
         policy = replace(policy, on_exhausted=on_exhausted)
     changed: dict[str, Any] = {name: value for name, value in times.items() if value is not None}
     return replace(inherited, **changed, retry=policy)
+
+
+def _bounded(ms: int | None) -> int | None:
+    """Some languages say "for ever" with the largest number they have."""
+    return None if ms is None else min(ms, DURATION_MS_MAX)

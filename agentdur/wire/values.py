@@ -19,6 +19,9 @@ from agentdur.wire.proto import (
 
 COMPLETION_MAX = 1_000_000
 """Ids of completions are kept as a set of bits: an id larger than this would cost memory at each step."""
+INSTANT_MS_MAX = 253_402_300_799_999
+"""The last moment that has a date, 9999-12-31: what is later is as good as never, and no store keeps it."""
+DURATION_MS_MAX = 100 * 365 * 86_400_000
 FAILURE_CODE_MAX = 65_535
 FAILURE_CODE_OTHER = 500
 
@@ -29,6 +32,11 @@ def completion_id(f: Fields, at: int) -> int:
     if not 0 < found <= COMPLETION_MAX:
         raise Malformed(f"completion id {found}")
     return found
+
+
+def instant(f: Fields, at: int) -> int:
+    """ms since the epoch; 0 when nothing is said."""
+    return min(number(f, at) or 0, INSTANT_MS_MAX)
 
 
 def required_text(f: Fields, at: int) -> str:

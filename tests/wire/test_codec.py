@@ -18,7 +18,7 @@ from agentdur.wire.control import CONTROLS
 from agentdur.wire.frames import REQUESTED_ACK, Frame, FrameReader, pack
 from agentdur.wire.notifications import NOTIFICATIONS
 from agentdur.wire.proto import put_blob
-from agentdur.wire.values import COMPLETION_MAX
+from agentdur.wire.values import COMPLETION_MAX, DURATION_MS_MAX, INSTANT_MS_MAX
 
 # A handler that makes one step, driven by a reference server over HTTP/1.1 (V6).
 REQUEST_1 = bytes.fromhex(
@@ -77,6 +77,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 some = names.filter(bool)
 ids = st.integers(1, COMPLETION_MAX)
 u64 = st.integers(0, 2**64 - 1)
+instants = st.integers(0, INSTANT_MS_MAX)
 data = st.binary(max_size=40)
 failures = st.builds(
     j.Failure, st.integers(0, 65535), names, st.lists(st.tuples(names, names), max_size=2).map(tuple)
@@ -95,7 +96,7 @@ refs = (
 )
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "name": names, "headers": headers, "value": data, "result": results, "key": names, "completion": ids,
-    "id_completion": ids, "wake_at": u64, "invoke_at": u64, "service": some, "handler": some,
+    "id_completion": ids, "wake_at": instants, "invoke_at": instants, "service": some, "handler": some,
     "parameter": data, "idempotency_key": maybe, "scope": names, "limit_key": names, "signal": signals,
     "outcome": outcomes, "awakeable": names,
 }  # fmt: skip
@@ -143,7 +144,7 @@ controls = (
     | st.builds(
         m.Error, code=st.integers(0, 999), message=names, stacktrace=names,
         related_command_index=st.none() | u64, related_command_name=maybe,
-        related_command_type=st.none() | u64, next_retry_delay_ms=st.none() | u64,
+        related_command_type=st.none() | u64, next_retry_delay_ms=st.none() | st.integers(0, DURATION_MS_MAX),
         behavior=st.sampled_from(["retry", "pause", "fail"]),
     )
     | st.builds(m.CommandAck, u64)
