@@ -47,7 +47,6 @@ def test_the_untouched_copy_is_green(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=by_name)
 def test_a_broken_rule_turns_a_story_red(mutation: Mutation, tmp_path: Path):
     break_rule(copy_core(tmp_path), mutation)
