@@ -9,11 +9,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
 
+from agentdur.admin.errors import Unreadable
 from agentdur.admin.services import Json, instant_ns, service_view
+from agentdur.core.durations import BadDuration, parse_duration
 from agentdur.core.errors import BadRequest
 from agentdur.core.ids import BadId, parse_id
-from agentdur.runtime.remote.deployments import Asked, Deployment, Deployments
+from agentdur.runtime.remote.deployments import Asked, Changes, Deployment, Deployments
+from agentdur.wire.manifest import Override
+from agentdur.wire.values import DURATION_MS_MAX
 
+NO_LAMBDA = "AWS Lambda is not supported by this server: give the uri of an endpoint"
 FORCED_UNTIL = 2
 """Admin API versions up to this one replace a known deployment unless told otherwise."""
 
@@ -31,6 +36,42 @@ class Registration(BaseModel):
     breaking: bool = False
     force: bool | None = None
     dry_run: bool = False
+
+
+class Update(BaseModel):
+    """The body of a change."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    uri: str | None = None
+    arn: str | None = None
+    additional_headers: dict[str, str] | None = None
+    use_http_11: bool | None = None
+    overwrite: bool = False
+    dry_run: bool = False
+
+
+class Configuration(BaseModel):
+    """The body of a change of a service's options. Durations as in responses, or ISO 8601."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    public: bool | None = None
+    inactivity_timeout: str | None = None
+    abort_timeout: str | None = None
+    journal_retention: str | None = None
+    idempotency_retention: str | None = None
+    workflow_completion_retention: str | None = None
+
+    def override(self) -> Override:
+        """In ms; a duration that is none is told as text."""
+        times = {}
+        for name, text in self.model_dump(exclude={"public"}, exclude_none=True).items():
+            try:
+                times[name] = min(parse_duration(text), DURATION_MS_MAX)
+            except BadDuration as error:
+                raise Unreadable(f"{name}: {error}", HTTPStatus.UNPROCESSABLE_ENTITY) from error
+        return Override(public=self.public, **times)
 
 
 class Versioned(Protocol):
@@ -52,8 +93,10 @@ def deployments_routes(deployments: Deployments, version_of: Versioned) -> APIRo
     @routes.post("/deployments", status_code=HTTPStatus.CREATED)
     async def register(given: Registration, request: Request) -> Response:
         """Ask an endpoint what it serves, and serve it from now on."""
+        if given.uri is None and given.arn is None:
+            raise Unreadable("give the uri of an endpoint", HTTPStatus.UNPROCESSABLE_ENTITY)
         if given.uri is None:
-            raise BadRequest("AWS Lambda is not supported by this server yet: give the uri of an endpoint")
+            raise BadRequest(NO_LAMBDA)
         old = (version_of(request) or FORCED_UNTIL + 1) <= FORCED_UNTIL
         asked = Asked(
             uri=given.uri, http1=given.use_http_11, headers=given.additional_headers,
@@ -86,7 +129,26 @@ def deployments_routes(deployments: Deployments, version_of: Versioned) -> APIRo
         await deployments.remove(deployment)
         return Response(status_code=HTTPStatus.ACCEPTED)
 
+    _add_changes(routes, deployments)
     return routes
+
+
+def _add_changes(routes: APIRouter, deployments: Deployments) -> None:
+    @routes.patch("/services/{service}", tags=["services"])
+    async def configure(service: str, given: Configuration) -> Json:
+        """Set options of a deployment's service; they hold until it is registered again."""
+        return service_view(await deployments.configure(service, given.override()))
+
+    @routes.patch("/deployments/{deployment}")
+    async def update(deployment: str, given: Update) -> Json:
+        """Another address or other headers for the same services. Asks the endpoint again."""
+        if given.arn is not None:
+            raise BadRequest(NO_LAMBDA)
+        changes = Changes(
+            uri=given.uri, http1=given.use_http_11, headers=given.additional_headers,
+            overwrite=given.overwrite, dry_run=given.dry_run,
+        )  # fmt: skip
+        return deployment_view(await deployments.update(known_form(deployment), changes), whole=True)
 
 
 def known_form(deployment: str) -> str:
@@ -94,7 +156,7 @@ def known_form(deployment: str) -> str:
     try:
         parse_id("dp", deployment)
     except BadId as error:
-        raise BadRequest(f"bad deployment id {deployment!r}: {error}") from error
+        raise Unreadable(f"bad deployment id {deployment!r}: {error}") from error
     return deployment
 
 
@@ -104,7 +166,7 @@ def deployment_view(one: Deployment, *, whole: bool) -> Json:
     view: dict[str, Any] = {
         "id": one.id,
         "uri": record.uri,
-        "protocol_type": "BidiStream" if one.bidirectional else "RequestResponse",
+        "protocol_type": "BidiStream" if one.streams else "RequestResponse",
         "http_version": "HTTP/1.1" if record.http1 else "HTTP/2.0",
         "created_at": instant_ns(record.created_at),
         "min_protocol_version": one.min_version,

@@ -22,7 +22,7 @@ Action = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"]
 STATUSES = tuple(status.value for status in Status)
 
 _Id = Annotated[str, Path(description="an invocation id, `inv_…`")]
-_Deployment = Annotated[str | None, Query(description="`keep`, `latest` or a deployment id")]
+_Deployment = Annotated[str, Query(description="`keep`, `latest` or a deployment id")]
 
 
 def invocations_routes(engine: Engine) -> APIRouter:
@@ -70,27 +70,25 @@ def _add_operations(routes: APIRouter, engine: Engine) -> None:
             routes.patch(f"/invocations/{{id}}/{action}", name=action)(_operation(engine, action))
 
     @routes.patch("/invocations/{id}/resume")
-    async def resume(id: _Id, deployment: _Deployment = None) -> Response:
+    async def resume(id: _Id, deployment: _Deployment = "keep") -> Response:
         """Go on: ends a pause, a back-off or a suspension at once."""
-        _check_deployment(deployment)
-        return await _operate(engine, "resume", id)
+        done = await engine.operate("resume", _parsed(id), deployment)
+        return Response(status_code=HTTPStatus.OK if done else HTTPStatus.ACCEPTED)
 
     @routes.patch("/invocations/{id}/restart-as-new")
     async def restart_as_new(
         id: _Id,
         from_: Annotated[int, Query(alias="from", ge=0, description="last journal entry to keep")] = 0,
-        deployment: _Deployment = None,
+        deployment: _Deployment = "latest",
     ) -> Json:
         """A new invocation with the same input, and the journal up to an entry."""
-        _check_deployment(deployment)
-        return {"new_invocation_id": await engine.restart_as_new(_parsed(id), from_)}
+        return {"new_invocation_id": await engine.restart_as_new(_parsed(id), from_, deployment)}
 
     @routes.post("/internal/invocations_batch_operations/{action}", include_in_schema=False)
     async def batch(action: Action | Literal["restart-as-new"], body: Batch) -> Json:
-        _check_deployment(body.deployment)
         if len(body.invocation_ids) > BATCH_IDS_MAX:
             raise BadRequest(f"at most {BATCH_IDS_MAX} invocations at a time, got {len(body.invocation_ids)}")
-        return await _batch(engine, action, body.parsed())
+        return await _batch(engine, action, body.parsed(), body.deployment)
 
 
 class Batch(BaseModel):
@@ -129,16 +127,17 @@ async def _operate(engine: Engine, action: Action, id: str) -> Response:
     return Response(status_code=HTTPStatus.OK if done else HTTPStatus.ACCEPTED)
 
 
-async def _batch(engine: Engine, action: str, ids: list[InvocationId]) -> Json:
+async def _batch(engine: Engine, action: str, ids: list[InvocationId], deployment: str | None) -> Json:
     succeeded: list[Any] = []
     failed: list[Json] = []
     for invocation in ids:
         try:
             if action == "restart-as-new":
-                new = await engine.restart_as_new(invocation)
+                new = await engine.restart_as_new(invocation, 0, deployment or "latest")
                 succeeded.append({"old_invocation_id": invocation, "new_invocation_id": new})
             else:
-                await engine.operate(action, invocation)  # type: ignore[arg-type]  # checked by the route
+                wanted = deployment or "keep"
+                await engine.operate(action, invocation, wanted)  # type: ignore[arg-type]  # the route's word
                 succeeded.append(invocation)
         except AgentdurError as error:
             failed.append({"invocation_id": invocation, "error": message_of(error)})
@@ -159,9 +158,3 @@ def _statuses(given: list[str] | None) -> tuple[str, ...]:
         if word not in STATUSES:
             raise Unreadable(f"status: {word!r} is none of {', '.join(STATUSES)}")
     return words
-
-
-def _check_deployment(deployment: str | None) -> None:
-    """Handlers run in this process: there is one deployment, and it is always the latest."""
-    if deployment not in (None, "keep", "latest"):
-        raise BadRequest(f"The deployment '{deployment}' does not exist")

@@ -42,6 +42,8 @@ class Submit(Struct, frozen=True, kw_only=True, gc=False):
     prefix: tuple[AnyCommand | Notification, ...] = ()
     restarted_from: InvocationId | None = None
     seed: int | None = None
+    deployment: str | None = None
+    protocol: int | None = None
 
 
 class Propose(Struct, frozen=True, gc=False):

@@ -220,9 +220,12 @@ class Engine(Protocol):
         self,
         action: Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"],
         invocation: InvocationId,
+        deployment: str = "keep",
     ) -> bool:
         """Do it. True: done. False: under way (cancel of one that runs). Raises UnknownInvocation,
-        WrongStatus, TooEarly."""
+        WrongStatus, TooEarly. `deployment`: where a resumed one goes on, `keep`, `latest` or an id."""
 
-    async def restart_as_new(self, invocation: InvocationId, from_entry: int = 0) -> InvocationId:
+    async def restart_as_new(
+        self, invocation: InvocationId, from_entry: int = 0, deployment: str = "latest"
+    ) -> InvocationId:
         """A new invocation with the same input and the journal up to `from_entry`."""

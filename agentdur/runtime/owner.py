@@ -302,18 +302,19 @@ class Engine:
 
     # -- operators
 
-    async def operate(self, action: Action, invocation: InvocationId) -> bool:
+    async def operate(self, action: Action, invocation: InvocationId, deployment: str = "keep") -> bool:
         """Cancel, kill, pause, resume or purge."""
         state, _ = self._known(invocation)
         status = state.head.status
         begun = status not in (Status.SCHEDULED, Status.INBOXED)
         if action in ("cancel", "kill") and status is Status.COMPLETED:
             raise WrongStatus(f"The invocation '{invocation}' was already completed.")
+        chosen = self._chosen(state, deployment)[0] if action == "resume" else None
         messages: dict[Action, c.ToInvocation] = {
             "cancel": c.SignalTo(invocation, j.CANCEL_SIGNAL, j.VOID),
             "kill": c.Kill(invocation),
             "pause": c.Pause(invocation),
-            "resume": c.Resume(invocation),
+            "resume": c.Resume(invocation, chosen),
             "purge": c.Purge(invocation),
             "purge-journal": c.Purge(invocation, journal_only=True),
         }
@@ -323,7 +324,20 @@ class Engine:
             return status is not Status.INVOKED
         return not (action == "cancel" and begun)
 
-    async def restart_as_new(self, invocation: InvocationId, from_entry: int = 0) -> InvocationId:
+    def _chosen(self, state: Invocation, wanted: str) -> tuple[str | None, int | None]:
+        """(deployment, protocol version) to go on with; nothing for the handlers of this process."""
+        target, head = state.spec.target, state.head
+        if wanted == "keep":
+            return head.deployment, head.protocol
+        own = (target.service, target.handler) in self._handlers
+        if wanted == "latest" and (own or head.deployment is None):
+            return None, None
+        found = self.deployments.chosen(wanted, target.service, head.protocol)
+        return found.id, head.protocol
+
+    async def restart_as_new(
+        self, invocation: InvocationId, from_entry: int = 0, deployment: str = "latest"
+    ) -> InvocationId:
         """A new invocation with the same input and the journal up to `from_entry`."""
         state, touched = self._known(invocation)
         status = state.head.status
@@ -344,12 +358,15 @@ class Engine:
         if prefix is None:
             raise BadRequest(f"from={from_entry} is not an entry whose commands are all completed")
         spec = state.spec
+        begins_at, protocol = None, None  # the newest, whichever that is then
+        if deployment != "latest":
+            begins_at, protocol = self._chosen(state, deployment)
         new = self.machine.names.beside(invocation)
         self.machine.dispatch(
             c.Submit(
                 id=new, target=spec.target, invoked_by="restart_as_new", prefix=prefix,
                 restarted_from=invocation, completion_retention_ms=spec.completion_retention_ms,
-                journal_retention_ms=spec.journal_retention_ms,
+                journal_retention_ms=spec.journal_retention_ms, deployment=begins_at, protocol=protocol,
             )
         )  # fmt: skip
         await self._durable()

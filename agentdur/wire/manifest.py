@@ -82,6 +82,18 @@ class Manifest(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_on
     lambda_compression: str | None = None
 
 
+class Override(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an operator has set for a service in place of what its manifest says. Times in ms."""
+
+    public: bool | None = None
+    inactivity_timeout: int | None = None
+    abort_timeout: int | None = None
+    journal_retention: int | None = None
+    idempotency_retention: int | None = None
+    workflow_completion_retention: int | None = None
+
+
+NOTHING_SET = Override()
 _SERVICE_KINDS = {
     "SERVICE": ServiceKind.SERVICE,
     "VIRTUAL_OBJECT": ServiceKind.VIRTUAL_OBJECT,
@@ -126,30 +138,53 @@ def parse_manifest(content_type: str, body: bytes) -> Manifest:
 
 
 def services_of(
-    manifest: Manifest, defaults: HandlerOptions, deployment: str, revisions: dict[str, int]
+    manifest: Manifest,
+    defaults: HandlerOptions,
+    deployment: str,
+    revisions: dict[str, int],
+    overrides: dict[str, Override] | None = None,
 ) -> dict[str, ServiceMeta]:
     """The services as the engine knows its own, by name; `revisions` has the revision of each."""
-    return {
-        service.name: _service(service, defaults, deployment, revisions.get(service.name, 1))
-        for service in manifest.services
+    found = {}
+    for given in manifest.services:
+        meta = _service(given, defaults, (overrides or {}).get(given.name, NOTHING_SET))
+        if manifest.protocol_mode == "REQUEST_RESPONSE":
+            meta = _never_waiting(meta)
+        found[given.name] = replace(meta, deployment_id=deployment, revision=revisions.get(given.name, 1))
+    return found
+
+
+def _never_waiting(meta: ServiceMeta) -> ServiceMeta:
+    """Its attempts leave at once when they have to wait."""
+    handlers = {
+        name: replace(handler, options=replace(handler.options, inactivity_timeout_ms=0))
+        for name, handler in meta.handlers.items()
     }
+    return replace(meta, handlers=handlers)
 
 
-def _service(given: _Service, defaults: HandlerOptions, deployment: str, revision: int) -> ServiceMeta:
+def _service(given: _Service, defaults: HandlerOptions, override: Override) -> ServiceMeta:
     lowered = given.name.lower()
     if lowered.startswith("restate") or lowered == "openapi":
         raise DiscoveryFailed(f"the service name {given.name!r} is reserved", 400, "META0005")
     kind = _SERVICE_KINDS[given.ty]
-    options = _over(given, defaults)
+    options = _over(given, defaults, override)
     public = not given.ingress_private
-    handlers = {}
     for handler in given.handlers:
         if not public and handler.ingress_private is False:
             raise DiscoveryFailed(f"{given.name}/{handler.name} cannot be public in a private service", 400)
-        handlers[handler.name] = _handler(handler, kind, options, given.name)
+    if override.public is not None:
+        public = override.public
+    handlers = {}
+    for handler in given.handlers:
+        made = _handler(handler, kind, options, given.name)
+        kept = override.workflow_completion_retention
+        if made.kind is HandlerKind.WORKFLOW and kept is not None:
+            made = replace(made, options=replace(made.options, workflow_retention_ms=kept))
+        handlers[handler.name] = replace(made, public=public and made.public)
     return ServiceMeta(
-        name=given.name, kind=kind, handlers=handlers, public=public, revision=revision,
-        deployment_id=deployment, documentation=given.documentation or "", metadata=given.metadata or {},
+        name=given.name, kind=kind, handlers=handlers, public=public,
+        documentation=given.documentation or "", metadata=given.metadata or {},
     )  # fmt: skip
 
 
@@ -199,7 +234,7 @@ def _output(given: _Output | None) -> OutputRule:
     )  # fmt: skip
 
 
-def _over(given: _Options, inherited: HandlerOptions) -> HandlerOptions:
+def _over(given: _Options, inherited: HandlerOptions, override: Override = NOTHING_SET) -> HandlerOptions:
     times = {
         "inactivity_timeout_ms": _bounded(given.inactivity_timeout),
         "abort_timeout_ms": _bounded(given.abort_timeout),
@@ -218,6 +253,9 @@ def _over(given: _Options, inherited: HandlerOptions) -> HandlerOptions:
         on_exhausted: Any = given.retry_policy_on_max_attempts.lower()
         policy = replace(policy, on_exhausted=on_exhausted)
     changed: dict[str, Any] = {name: value for name, value in times.items() if value is not None}
+    for name in ("inactivity_timeout", "abort_timeout", "journal_retention", "idempotency_retention"):
+        if (set_to := getattr(override, name)) is not None:
+            changed[f"{name}_ms"] = set_to
     return replace(inherited, **changed, retry=policy)
 
 

@@ -153,7 +153,7 @@ async def peer(said: str | None = None, store: Store | None = None, **knobs: Any
         manifest=said or manifest(), created_at=0, revisions={"Peer": 1, "Keyed": 1},
     )  # fmt: skip
     engine.deployments.load([msgspec.json.encode(record)])
-    engine.deployments.get(DEPLOYMENT)._transport = wire
+    engine.deployments.connections.open[engine.deployments.get(DEPLOYMENT).address] = wire
     try:
         yield Peer(engine, wire, gate)
     finally:

@@ -50,7 +50,10 @@ def accepted(message: Submit, now: int, effects: list[Effect]) -> Invocation:
         restarted_from=message.restarted_from, seed=message.seed,
     )  # fmt: skip
     waiters = () if message.caller is None else (message.caller,)
-    head = Head(status=Status.INVOKED, attempt=1, waiters=waiters, modified_at=now)
+    head = Head(
+        status=Status.INVOKED, attempt=1, waiters=waiters, modified_at=now, deployment=message.deployment,
+        protocol=message.protocol,
+    )  # fmt: skip
     if not message.prefix:
         effects.append(Append(message.id, 0, Input(headers=message.headers, value=message.value)))
         return Invocation(spec, head, 1)

@@ -5,27 +5,34 @@ Rules of this file:
    and replaced in place.
 2. New calls go to the newest revision of a service; what has begun stays where it began.
 3. What was said at discovery is stored as it was said; the catalog is computed from it.
+4. Connections belong to an address, not to a registration: replacing a deployment interrupts nobody.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from agentdur.core.catalog import Catalog, HandlerOptions, ServiceMeta
-from agentdur.core.errors import BadRequest, DiscoveryFailed, UnknownDeployment
+from agentdur.core.errors import BadRequest, DiscoveryFailed, UnknownDeployment, UnknownService
 from agentdur.core.ids import encode_id, ulid
+from agentdur.core.target import ServiceKind
 from agentdur.runtime.remote.discover import discover
 from agentdur.runtime.remote.transport import Address, Headers, Transport
 from agentdur.runtime.world import World
-from agentdur.wire.manifest import Manifest, parse_manifest, services_of
+from agentdur.wire.manifest import NOTHING_SET, Manifest, Override, parse_manifest, services_of
 
 PORTS = {"http": 80, "https": 443}
 CLUSTER_HEADER = ("x-restate-cluster-name", "agentdur")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _RESERVED = frozenset({"content-type", "accept", "host", "content-length", "transfer-encoding"})
 
 
@@ -49,6 +56,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     metadata: dict[str, str] = {}
     sdk_version: str | None = None
+    overrides: dict[str, Override] = {}
 
 
 _decode = msgspec.json.Decoder(Record).decode
@@ -57,22 +65,23 @@ _decode = msgspec.json.Decoder(Record).decode
 class Deployment:
     """One deployment in use (`drivers.remote.Served`)."""
 
-    def __init__(self, record: Record, defaults: HandlerOptions, signer: Signer | None) -> None:
+    def __init__(
+        self, record: Record, defaults: HandlerOptions, signer: Signer | None, connections: Connections
+    ) -> None:
         self.record, self.id = record, record.id
+        self.address = address_of(record.uri, record.http1)
         self.manifest: Manifest = parse_manifest(record.content_type, record.manifest.encode())
         self.min_version, self.max_version = (
             self.manifest.min_protocol_version, self.manifest.max_protocol_version,
         )  # fmt: skip
-        self.bidirectional = self.manifest.protocol_mode == "BIDI_STREAM"
-        self.services = services_of(self.manifest, defaults, record.id, record.revisions)
-        self._signer = signer
-        self._transport: Transport | None = None
+        self.streams = self.manifest.protocol_mode == "BIDI_STREAM"
+        self.bidirectional = self.streams and not record.http1
+        self.services = services_of(self.manifest, defaults, record.id, record.revisions, record.overrides)
+        self._signer, self._connections = signer, connections
 
     def transport(self) -> Transport:
         """The connections, opened when they are first needed."""
-        if self._transport is None:
-            self._transport = transport_to(address_of(self.record.uri, self.record.http1))
-        return self._transport
+        return self._connections.to(self.address)
 
     def headers(self, path: str) -> Headers:
         """What every request carries."""
@@ -84,11 +93,35 @@ class Deployment:
         found = None if meta is None else meta.handlers.get(handler)
         return HandlerOptions() if found is None else found.options
 
+
+class Connections:
+    """The transports that are in use, one for each address."""
+
+    def __init__(self) -> None:
+        self.open: dict[Address, Transport] = {}
+
+    def to(self, address: Address) -> Transport:
+        """The one for the address, made when it is first needed."""
+        found = self.open.get(address)
+        if found is None:
+            found = self.open[address] = transport_to(address)
+        return found
+
     async def close(self) -> None:
-        """Drop the connections."""
-        if self._transport is not None:
-            await self._transport.close()
-            self._transport = None
+        """Drop all."""
+        opened, self.open = list(self.open.values()), {}
+        for transport in opened:
+            await transport.close()
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator asks to be changed; None stays as it is. `overwrite`: the services, too."""
+
+    uri: str | None = None
+    http1: bool | None = None
+    headers: dict[str, str] | None = None
+    overwrite: bool = False
+    dry_run: bool = False
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,12 +153,17 @@ class Deployments:
         self.own, self.defaults, self.signer = own, defaults, signer
         self._world, self._save, self._changed = world, save, changed
         self.all: dict[str, Deployment] = {}
+        self.connections = Connections()
+        self._changing = asyncio.Lock()
+
+    def _made(self, record: Record) -> Deployment:
+        return Deployment(record, self.defaults, self.signer, self.connections)
 
     def load(self, records: list[bytes]) -> None:
         """What was stored, at the start."""
         for data in records:
             record = _decode(data)
-            self.all[record.id] = Deployment(record, self.defaults, self.signer)
+            self.all[record.id] = self._made(record)
         if records:
             self._changed(self.catalog())
 
@@ -153,30 +191,110 @@ class Deployments:
             raise UnknownDeployment(deployment)
         return found
 
+    def _at(self, uri: str) -> Deployment | None:
+        return next((one for one in self.all.values() if one.record.uri == uri), None)
+
     async def register(self, asked: Asked) -> tuple[Deployment, bool]:
         """(the deployment, whether it is new). DiscoveryFailed, BadRequest; nothing is changed then."""
         uri = normal_uri(asked.uri)
-        known = next((d for d in self.all.values() if d.record.uri == uri), None)
+        known = self._at(uri)
         if known is not None and not asked.force:
             return known, False
-        for name in asked.headers:
-            if name.lower() in _RESERVED or name.lower().startswith("x-restate-"):
-                raise BadRequest(f"the header {name!r} is the server's own")
-        content_type, manifest, sdk = await discover(
-            transport_to(address_of(uri, asked.http1)), headers_for(asked.headers, "/discover", self.signer)
-        )
-        record = Record(
-            id=self._fresh_id() if known is None else known.id,
-            uri=uri, content_type=content_type, manifest=manifest.decode(), http1=asked.http1,
-            headers=asked.headers, metadata=asked.metadata, sdk_version=sdk,
-            created_at=self._world.now() if known is None else known.record.created_at,
-            revisions=self._revisions(parse_manifest(content_type, manifest)),
-        )  # fmt: skip
-        made = Deployment(record, self.defaults, self.signer)
-        self._check(made, breaking=asked.breaking)
-        if not asked.dry_run:
-            await self._put(made)
+        content_type, manifest, sdk = await self._ask(uri, asked.http1, asked.headers)
+        async with self._changing:
+            known = self._at(uri)
+            if known is not None and not asked.force:  # somebody else was faster
+                return known, False
+            record = Record(
+                id=self._fresh_id() if known is None else known.id,
+                uri=uri, content_type=content_type, manifest=manifest.decode(), http1=asked.http1,
+                headers=asked.headers, metadata=asked.metadata, sdk_version=sdk,
+                created_at=self._world.now() if known is None else known.record.created_at,
+                revisions=self._revisions(parse_manifest(content_type, manifest)),
+            )  # fmt: skip
+            made = self._made(record)
+            self._check(made, breaking=asked.breaking)
+            if not asked.dry_run:
+                await self._put(made)
         return made, known is None
+
+    async def _ask(self, uri: str, http1: bool, headers: dict[str, str]) -> tuple[str, bytes, str | None]:
+        check_headers(headers)
+        transport = transport_to(address_of(uri, http1))
+        return await discover(transport, headers_for(headers, "/discover", self.signer))
+
+    async def update(self, deployment: str, changes: Changes) -> Deployment:
+        """Move it to another address, or send other headers. The endpoint is asked again, and must speak the
+        same versions; its services stay as they were registered, unless they are to be overwritten."""
+        known = self.get(deployment)
+        before = known.record
+        if changes.uri is None and changes.http1 is None and changes.headers is None:
+            return known
+        uri = before.uri if changes.uri is None else normal_uri(changes.uri)
+        http1 = before.http1 if changes.uri is None else False
+        http1 = http1 if changes.http1 is None else changes.http1
+        headers = before.headers if changes.headers is None else changes.headers
+        content_type, manifest, sdk = await self._ask(uri, http1, headers)
+        found = parse_manifest(content_type, manifest)
+        versions = (found.min_protocol_version, found.max_protocol_version)
+        if versions != (known.min_version, known.max_version):
+            raise DiscoveryFailed(
+                f"it speaks protocol versions {versions[0]} to {versions[1]} now, "
+                f"not {known.min_version} to {known.max_version}", 400, "META0016",
+            )  # fmt: skip
+        async with self._changing:
+            if self._at(uri) not in (None, self.get(deployment)):
+                raise BadRequest(f"another deployment has the uri {uri}")
+            before = self.get(deployment).record
+            record = replace(before, uri=uri, http1=http1, headers=headers, sdk_version=sdk)
+            if changes.overwrite:
+                revisions = self._revisions(found) | before.revisions
+                record = replace(
+                    record, content_type=content_type, manifest=manifest.decode(), overrides={},
+                    revisions={one.name: revisions[one.name] for one in found.services},
+                )  # fmt: skip
+            made = self._made(record)
+            self._check(made, breaking=True)
+            if not changes.dry_run:
+                await self._put(made)
+        return made
+
+    async def configure(self, service: str, override: Override) -> ServiceMeta:
+        """Set options of a service's newest revision; they hold until the next one."""
+        if service in self.own.services:
+            raise BadRequest(f"service {service} is served by this process: its options are in its code")
+        async with self._changing:
+            return await self._configured(service, override)
+
+    async def _configured(self, service: str, override: Override) -> ServiceMeta:
+        found = self.find(None, service)
+        if found is None:
+            raise UnknownService(service)
+        meta = found.services[service]
+        if override.workflow_completion_retention is not None and meta.kind is not ServiceKind.WORKFLOW:
+            raise BadRequest(f"modifying retention time for service type {meta.kind.value} is unsupported")
+        changed = msgspec.structs.asdict(override)
+        before = found.record.overrides.get(service, NOTHING_SET)
+        merged = replace(
+            before,
+            **{name: value for name, value in changed.items() if value is not None},
+        )
+        if merged != before:
+            record = replace(found.record, overrides={**found.record.overrides, service: merged})
+            found = self._made(record)
+            await self._put(found)
+        return found.services[service]
+
+    def chosen(self, wanted: str, service: str, protocol: int | None) -> Deployment:
+        """The one that `latest` or an id names; BadRequest when it cannot go on with the invocation."""
+        found = self.find(None, service) if wanted == "latest" else self.all.get(wanted)
+        if found is None:
+            raise BadRequest(f"The deployment '{wanted}' does not exist")
+        if service not in found.services:
+            raise BadRequest(f"The deployment '{found.id}' does not serve {service}")
+        if protocol is not None and not found.min_version <= protocol <= found.max_version:
+            raise BadRequest(f"The deployment '{found.id}' does not speak protocol V{protocol}")
+        return found
 
     def _fresh_id(self) -> str:
         return encode_id("dp", ulid(self._world.now(), self._world.bytes(10)))
@@ -201,25 +319,30 @@ class Deployments:
                 )  # fmt: skip
 
     async def _put(self, made: Deployment) -> None:
-        replaced = self.all.get(made.id)
+        await self._save(made.id, msgspec.json.encode(made.record))
         self.all[made.id] = made
         self._changed(self.catalog())
-        await self._save(made.id, msgspec.json.encode(made.record))
-        if replaced is not None:
-            await replaced.close()
 
     async def remove(self, deployment: str) -> None:
-        """Forget it; what is pinned to it fails from now on, and is tried again."""
-        gone = self.get(deployment)
-        del self.all[deployment]
-        self._changed(self.catalog())
-        await self._save(deployment, None)
-        await gone.close()
+        """Forget it. Attempts that run go on; the next one of what is pinned to it fails."""
+        async with self._changing:
+            self.get(deployment)
+            await self._save(deployment, None)
+            del self.all[deployment]
+            self._changed(self.catalog())
 
     async def close(self) -> None:
         """Drop all connections."""
-        for deployment in self.all.values():
-            await deployment.close()
+        await self.connections.close()
+
+
+def check_headers(headers: dict[str, str]) -> None:
+    """BadRequest for what is no header, or not the operator's to set."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise BadRequest(f"{name!r} is no header, or its value has characters that no header may have")
+        if name.lower() in _RESERVED or name.lower().startswith("x-restate-"):
+            raise BadRequest(f"the header {name!r} is the server's own")
 
 
 def normal_uri(uri: str) -> str:
