@@ -12,13 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from agentdur.admin.errors import Unreadable
 from agentdur.admin.services import Json, instant_ns, service_view
 from agentdur.core.durations import BadDuration, parse_duration
-from agentdur.core.errors import BadRequest
 from agentdur.core.ids import BadId, parse_id
 from agentdur.runtime.remote.deployments import Asked, Changes, Deployment, Deployments
 from agentdur.wire.manifest import Override
 from agentdur.wire.values import DURATION_MS_MAX
 
-NO_LAMBDA = "AWS Lambda is not supported by this server: give the uri of an endpoint"
+NO_PLACE = "give the uri of an endpoint, or the arn of a Lambda function"
 FORCED_UNTIL = 2
 """Admin API versions up to this one replace a known deployment unless told otherwise."""
 
@@ -30,6 +29,7 @@ class Registration(BaseModel):
 
     uri: str | None = None
     arn: str | None = None
+    assume_role_arn: str | None = None
     additional_headers: dict[str, str] = {}
     metadata: dict[str, str] = {}
     use_http_11: bool = False
@@ -45,6 +45,7 @@ class Update(BaseModel):
 
     uri: str | None = None
     arn: str | None = None
+    assume_role_arn: str | None = None
     additional_headers: dict[str, str] | None = None
     use_http_11: bool | None = None
     overwrite: bool = False
@@ -94,12 +95,11 @@ def deployments_routes(deployments: Deployments, version_of: Versioned) -> APIRo
     async def register(given: Registration, request: Request) -> Response:
         """Ask an endpoint what it serves, and serve it from now on."""
         if given.uri is None and given.arn is None:
-            raise Unreadable("give the uri of an endpoint", HTTPStatus.UNPROCESSABLE_ENTITY)
-        if given.uri is None:
-            raise BadRequest(NO_LAMBDA)
+            raise Unreadable(NO_PLACE, HTTPStatus.UNPROCESSABLE_ENTITY)
         old = (version_of(request) or FORCED_UNTIL + 1) <= FORCED_UNTIL
         asked = Asked(
-            uri=given.uri, http1=given.use_http_11, headers=given.additional_headers,
+            uri=given.uri, http1=given.use_http_11, arn=given.arn, role=given.assume_role_arn,
+            headers=given.additional_headers,
             metadata=given.metadata, force=old if given.force is None else given.force,
             breaking=given.breaking, dry_run=given.dry_run,
         )  # fmt: skip
@@ -142,10 +142,9 @@ def _add_changes(routes: APIRouter, deployments: Deployments) -> None:
     @routes.patch("/deployments/{deployment}")
     async def update(deployment: str, given: Update) -> Json:
         """Another address or other headers for the same services. Asks the endpoint again."""
-        if given.arn is not None:
-            raise BadRequest(NO_LAMBDA)
         changes = Changes(
-            uri=given.uri, http1=given.use_http_11, headers=given.additional_headers,
+            uri=given.uri, http1=given.use_http_11, arn=given.arn, role=given.assume_role_arn,
+            headers=given.additional_headers,
             overwrite=given.overwrite, dry_run=given.dry_run,
         )  # fmt: skip
         return deployment_view(await deployments.update(known_form(deployment), changes), whole=True)
@@ -163,11 +162,18 @@ def known_form(deployment: str) -> str:
 def deployment_view(one: Deployment, *, whole: bool) -> Json:
     """As the reference shows it; `whole`: the services with all they have."""
     record = one.record
+    if one.function:
+        place = {"arn": record.uri, "assume_role_arn": record.role, "compression": "Zstd" * one.compresses}
+        place = {name: value for name, value in place.items() if value}
+    else:
+        place = {
+            "uri": record.uri,
+            "protocol_type": "BidiStream" if one.streams else "RequestResponse",
+            "http_version": "HTTP/1.1" if record.http1 else "HTTP/2.0",
+        }
     view: dict[str, Any] = {
         "id": one.id,
-        "uri": record.uri,
-        "protocol_type": "BidiStream" if one.streams else "RequestResponse",
-        "http_version": "HTTP/1.1" if record.http1 else "HTTP/2.0",
+        **place,
         "created_at": instant_ns(record.created_at),
         "min_protocol_version": one.min_version,
         "max_protocol_version": one.max_version,

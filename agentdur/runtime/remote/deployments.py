@@ -13,9 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -24,12 +22,21 @@ from agentdur.core.catalog import Catalog, HandlerOptions, ServiceMeta
 from agentdur.core.errors import BadRequest, DiscoveryFailed, UnknownDeployment, UnknownService
 from agentdur.core.ids import encode_id, ulid
 from agentdur.core.target import ServiceKind
-from agentdur.runtime.remote.discover import discover
-from agentdur.runtime.remote.transport import Address, Headers, Transport
+from agentdur.runtime.remote.discover import discover, negotiated
+from agentdur.runtime.remote.places import (
+    checked_arn,
+    is_function,
+    normal_uri,
+    place_of,
+    speaks_http1,
+    transport_to,
+)
+from agentdur.runtime.remote.transport import Function, Headers, Place, Transport
 from agentdur.runtime.world import World
 from agentdur.wire.manifest import NOTHING_SET, Manifest, Override, parse_manifest, services_of
 
-PORTS = {"http": 80, "https": 443}
+ZSTD = ("accept-encoding", "zstd")
+"""What a function is told that said at discovery that it knows zstd."""
 CLUSTER_HEADER = ("x-restate-cluster-name", "agentdur")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -44,7 +51,8 @@ class Signer(Protocol):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment as it is stored. `created_at` in ms since the epoch."""
+    """A deployment as it is stored. `uri` may be the ARN of a function, called in a `role`; `created_at` is
+    in ms since the epoch."""
 
     id: str
     uri: str
@@ -53,6 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     revisions: dict[str, int]
     http1: bool = False
+    role: str | None = None
     headers: dict[str, str] = {}
     metadata: dict[str, str] = {}
     sdk_version: str | None = None
@@ -69,13 +78,15 @@ class Deployment:
         self, record: Record, defaults: HandlerOptions, signer: Signer | None, connections: Connections
     ) -> None:
         self.record, self.id = record, record.id
-        self.address = address_of(record.uri, record.http1)
+        self.address = place_of(record.uri, record.http1, record.role)
         self.manifest: Manifest = parse_manifest(record.content_type, record.manifest.encode())
         self.min_version, self.max_version = (
             self.manifest.min_protocol_version, self.manifest.max_protocol_version,
         )  # fmt: skip
         self.streams = self.manifest.protocol_mode == "BIDI_STREAM"
-        self.bidirectional = self.streams and not record.http1
+        self.function = is_function(record.uri)
+        self.compresses = self.function and self.manifest.lambda_compression == "zstd"
+        self.bidirectional = self.streams and not record.http1 and not self.function
         self.services = services_of(self.manifest, defaults, record.id, record.revisions, record.overrides)
         self._signer, self._connections = signer, connections
 
@@ -85,7 +96,8 @@ class Deployment:
 
     def headers(self, path: str) -> Headers:
         """What every request carries."""
-        return headers_for(self.record.headers, path, self._signer)
+        headers = headers_for(self.record.headers, path, self._signer)
+        return [*headers, ZSTD] if self.compresses else headers
 
     def options(self, service: str, handler: str) -> HandlerOptions:
         """A handler's options; defaults when it is not there any more."""
@@ -98,9 +110,9 @@ class Connections:
     """The transports that are in use, one for each address."""
 
     def __init__(self) -> None:
-        self.open: dict[Address, Transport] = {}
+        self.open: dict[Place, Transport] = {}
 
-    def to(self, address: Address) -> Transport:
+    def to(self, address: Place) -> Transport:
         """The one for the address, made when it is first needed."""
         found = self.open.get(address)
         if found is None:
@@ -119,16 +131,20 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     uri: str | None = None
     http1: bool | None = None
+    arn: str | None = None
+    role: str | None = None
     headers: dict[str, str] | None = None
     overwrite: bool = False
     dry_run: bool = False
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator asks to be registered."""
+    """What an operator asks to be registered: a URI, or the ARN of a function and perhaps a role."""
 
-    uri: str
+    uri: str | None = None
     http1: bool = False
+    arn: str | None = None
+    role: str | None = None
     headers: dict[str, str] = {}
     metadata: dict[str, str] = {}
     force: bool = False
@@ -196,18 +212,20 @@ class Deployments:
 
     async def register(self, asked: Asked) -> tuple[Deployment, bool]:
         """(the deployment, whether it is new). DiscoveryFailed, BadRequest; nothing is changed then."""
-        uri = normal_uri(asked.uri)
+        uri = self._normal(asked.uri, asked.arn, asked.role)
         known = self._at(uri)
         if known is not None and not asked.force:
             return known, False
-        content_type, manifest, sdk = await self._ask(uri, asked.http1, asked.headers)
+        place = await negotiated(place_of(uri, asked.http1, asked.role))
+        content_type, manifest, sdk = await self._ask(place, asked.headers)
         async with self._changing:
             known = self._at(uri)
             if known is not None and not asked.force:  # somebody else was faster
                 return known, False
             record = Record(
                 id=self._fresh_id() if known is None else known.id,
-                uri=uri, content_type=content_type, manifest=manifest.decode(), http1=asked.http1,
+                uri=uri, content_type=content_type, manifest=manifest.decode(), http1=speaks_http1(place),
+                role=asked.role,
                 headers=asked.headers, metadata=asked.metadata, sdk_version=sdk,
                 created_at=self._world.now() if known is None else known.record.created_at,
                 revisions=self._revisions(parse_manifest(content_type, manifest)),
@@ -218,23 +236,40 @@ class Deployments:
                 await self._put(made)
         return made, known is None
 
-    async def _ask(self, uri: str, http1: bool, headers: dict[str, str]) -> tuple[str, bytes, str | None]:
+    @staticmethod
+    def _normal(uri: str | None, arn: str | None, role: str | None) -> str:
+        if uri is not None:
+            return normal_uri(uri)
+        assert arn is not None, "one of the two is given"
+        return checked_arn(arn, role)
+
+    async def _ask(self, place: Place, headers: dict[str, str]) -> tuple[str, bytes, str | None]:
         check_headers(headers)
-        transport = transport_to(address_of(uri, http1))
-        return await discover(transport, headers_for(headers, "/discover", self.signer))
+        said = await discover(transport_to(place), headers_for(headers, "/discover", self.signer))
+        if isinstance(place, Function) and parse_manifest(*said[:2]).protocol_mode == "BIDI_STREAM":
+            raise DiscoveryFailed(
+                "a function answers in one piece: its endpoint cannot stream", 500, "META0015"
+            )
+        return said
 
     async def update(self, deployment: str, changes: Changes) -> Deployment:
         """Move it to another address, or send other headers. The endpoint is asked again, and must speak the
         same versions; its services stay as they were registered, unless they are to be overwritten."""
         known = self.get(deployment)
         before = known.record
-        if changes.uri is None and changes.http1 is None and changes.headers is None:
+        if all(
+            asked is None
+            for asked in (changes.uri, changes.arn, changes.role, changes.http1, changes.headers)
+        ):
             return known
-        uri = before.uri if changes.uri is None else normal_uri(changes.uri)
-        http1 = before.http1 if changes.uri is None else False
+        moved = changes.uri is not None or changes.arn is not None
+        role = changes.role if moved or changes.role is not None else before.role
+        uri = self._normal(changes.uri, changes.arn, role) if moved else before.uri
+        http1 = False if moved else before.http1
         http1 = http1 if changes.http1 is None else changes.http1
         headers = before.headers if changes.headers is None else changes.headers
-        content_type, manifest, sdk = await self._ask(uri, http1, headers)
+        place = await negotiated(place_of(uri, http1, role))
+        content_type, manifest, sdk = await self._ask(place, headers)
         found = parse_manifest(content_type, manifest)
         versions = (found.min_protocol_version, found.max_protocol_version)
         if versions != (known.min_version, known.max_version):
@@ -246,7 +281,9 @@ class Deployments:
             if self._at(uri) not in (None, self.get(deployment)):
                 raise BadRequest(f"another deployment has the uri {uri}")
             before = self.get(deployment).record
-            record = replace(before, uri=uri, http1=http1, headers=headers, sdk_version=sdk)
+            record = replace(
+                before, uri=uri, http1=speaks_http1(place), role=role, headers=headers, sdk_version=sdk
+            )
             if changes.overwrite:
                 revisions = self._revisions(found) | before.revisions
                 record = replace(
@@ -343,33 +380,6 @@ def check_headers(headers: dict[str, str]) -> None:
             raise BadRequest(f"{name!r} is no header, or its value has characters that no header may have")
         if name.lower() in _RESERVED or name.lower().startswith("x-restate-"):
             raise BadRequest(f"the header {name!r} is the server's own")
-
-
-def normal_uri(uri: str) -> str:
-    """With a path; BadRequest when it is no absolute http(s) URI."""
-    try:
-        parts = urlsplit(uri)
-        port = parts.port
-    except ValueError as error:
-        raise BadRequest(f"{uri!r} is no URI: {error}") from error
-    if parts.scheme not in PORTS or not parts.hostname or port == 0:
-        raise BadRequest(f"{uri!r} is no absolute http or https URI")
-    return parts._replace(path=parts.path or "/", fragment="").geturl()
-
-
-def address_of(uri: str, http1: bool) -> Address:
-    """Where a normal URI leads."""
-    parts = urlsplit(uri)
-    assert parts.hostname is not None
-    scheme: Any = parts.scheme
-    return Address(scheme, parts.hostname, parts.port or PORTS[scheme], parts.path.rstrip("/"), http1)
-
-
-def transport_to(address: Address) -> Transport:
-    """Connections to an address. Their libraries are loaded when there is something to connect to."""
-    name, made = ("http1", "Http1") if address.http1 else ("http2", "Http2")
-    transport: Transport = getattr(import_module(f"agentdur.runtime.remote.{name}"), made)(address)
-    return transport
 
 
 def headers_for(additional: dict[str, str], path: str, signer: Signer | None) -> Headers:

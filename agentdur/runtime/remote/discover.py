@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+
+from msgspec.structs import replace
 
 from agentdur.core.errors import DiscoveryFailed
-from agentdur.runtime.remote.transport import Exchange, Headers, Transport, TransportFailed
+from agentdur.runtime.remote.transport import Address, Exchange, Headers, Place, Transport, TransportFailed
 from agentdur.wire.manifest import ACCEPT, parse_manifest
 
 ATTEMPTS_MAX = 4
@@ -13,6 +16,22 @@ DELAY_SECONDS = 0.1
 ANSWER_SECONDS_MAX = 30.0
 MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+
+
+async def negotiated(place: Place) -> Place:
+    """The place, with the protocol that its server chooses: over TLS that is what ALPN is for."""
+    if not isinstance(place, Address) or place.scheme != "https" or place.http1:
+        return place
+    offer = ssl.create_default_context()
+    offer.set_alpn_protocols(["h2", "http/1.1"])
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            _, writer = await asyncio.open_connection(place.host, place.port, ssl=offer)
+    except (OSError, TimeoutError):
+        return place  # discovery tries again, and tells
+    chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    writer.close()
+    return replace(place, http1=chosen != "h2")
 
 
 class _Answer:
@@ -84,7 +103,7 @@ async def _ask(transport: Transport, headers: Headers, *, last: bool) -> _Answer
         if error.kind == "protocol" or (error.kind == "reset" and transport.bidirectional and last):
             hint = "it does not speak HTTP/2; register it with use_http_11"
             raise DiscoveryFailed(f"{hint} ({error})", 500, "META0014") from error
-        if last:
+        if last or error.kind == "failed":
             raise DiscoveryFailed(f"it cannot be reached: {error}", 500, "META0003") from error
         return None
     finally:

@@ -81,8 +81,10 @@ class Http1:
     bidirectional = False
 
     def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
+        if tls is None and address.scheme == "https":
+            tls = ssl.create_default_context()  # as for HTTP/2: the system's, or those of SSL_CERT_FILE
         self.client = httpx.AsyncClient(
-            base_url=f"{address.scheme}://{address.authority}{address.path}", verify=tls or True,
+            base_url=f"{address.scheme}://{address.authority}{address.path}", verify=tls or False,
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS_MAX), follow_redirects=False,
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX), trust_env=False,
         )  # fmt: skip

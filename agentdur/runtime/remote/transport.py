@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-Kind = Literal["connect", "reset", "timeout", "protocol", "refused"]
+Kind = Literal["connect", "reset", "timeout", "protocol", "refused", "failed"]
 Headers = list[tuple[str, str]]
 
 
@@ -33,6 +33,17 @@ class Address(Struct, frozen=True):
         usual = {"http": 80, "https": 443}[self.scheme]
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == usual else f"{host}:{self.port}"
+
+
+class Function(Struct, frozen=True):
+    """An AWS Lambda function: its qualified ARN, and the role in which it is called."""
+
+    arn: str
+    region: str
+    role: str | None = None
+
+
+Place: TypeAlias = Address | Function
 
 
 class Receiver(Protocol):
