@@ -94,5 +94,5 @@ def create_admin(
     app.include_router(services_routes(engine, openapi))
     app.include_router(invocations_routes(engine))
     if deployments is not None:
-        app.include_router(deployments_routes(deployments, version_of))
+        app.include_router(deployments_routes(deployments, engine, version_of))
     return app

@@ -12,12 +12,18 @@ from pydantic import BaseModel, ConfigDict
 from agentdur.admin.errors import Unreadable
 from agentdur.admin.services import Json, instant_ns, service_view
 from agentdur.core.durations import BadDuration, parse_duration
+from agentdur.core.errors import DeploymentInUse
 from agentdur.core.ids import BadId, parse_id
+from agentdur.core.ports import Engine, Filter
+from agentdur.core.state import Status
 from agentdur.runtime.remote.deployments import Asked, Changes, Deployment, Deployments
 from agentdur.wire.manifest import Override
 from agentdur.wire.values import DURATION_MS_MAX
 
 NO_PLACE = "give the uri of an endpoint, or the arn of a Lambda function"
+NOT_COMPLETED = tuple(status.value for status in Status if status is not Status.COMPLETED)
+USERS_SHOWN_MAX = 3
+"""So many invocations are named that keep a deployment."""
 FORCED_UNTIL = 2
 """Admin API versions up to this one replace a known deployment unless told otherwise."""
 
@@ -82,7 +88,7 @@ class Versioned(Protocol):
         """None when the path had none."""
 
 
-def deployments_routes(deployments: Deployments, version_of: Versioned) -> APIRouter:
+def deployments_routes(deployments: Deployments, engine: Engine, version_of: Versioned) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["deployments"])
 
@@ -121,16 +127,28 @@ def deployments_routes(deployments: Deployments, version_of: Versioned) -> APIRo
         return deployment_view(deployments.get(known_form(deployment)), whole=True)
 
     @routes.delete("/deployments/{deployment}", status_code=HTTPStatus.ACCEPTED)
-    async def remove(deployment: str, force: bool = False) -> Response:
-        """Forget it. Without `force` that would have to wait for what is pinned to it."""
+    async def remove(deployment: str, force: bool = False, drained: bool = False) -> Response:
+        """Forget it: with `drained` only when nothing needs it, with `force` at once."""
         deployments.get(known_form(deployment))
+        if not force and not drained:
+            return Response(status_code=HTTPStatus.NOT_IMPLEMENTED)  # as the reference answers
         if not force:
-            return Response(status_code=HTTPStatus.NOT_IMPLEMENTED)
+            deployments.check_replaced(deployment)
+            await _check_unused(engine, deployment)
         await deployments.remove(deployment)
         return Response(status_code=HTTPStatus.ACCEPTED)
 
     _add_changes(routes, deployments)
     return routes
+
+
+async def _check_unused(engine: Engine, deployment: str) -> None:
+    which = Filter(deployment=deployment, statuses=NOT_COMPLETED, limit=USERS_SHOWN_MAX + 1)
+    users = await engine.list(which)
+    if users:
+        some = ", ".join(one["id"] for one in users[:USERS_SHOWN_MAX])
+        more = ", …" if len(users) > USERS_SHOWN_MAX else ""
+        raise DeploymentInUse(f"invocations began there and have not ended: {some}{more}")
 
 
 def _add_changes(routes: APIRouter, deployments: Deployments) -> None:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from agentdur.core.errors import (
     AgentdurError,
     BadRequest,
+    DeploymentInUse,
     DiscoveryFailed,
     JournalGone,
     NotForWorkflows,
@@ -37,6 +38,7 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
     UnknownService: HTTPStatus.NOT_FOUND,
     UnknownHandler: HTTPStatus.NOT_FOUND,
     UnknownDeployment: HTTPStatus.NOT_FOUND,
+    DeploymentInUse: HTTPStatus.CONFLICT,
     WrongStatus: HTTPStatus.CONFLICT,
     JournalGone: HTTPStatus.GONE,
     NotForWorkflows: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -64,7 +66,7 @@ def message_of(error: AgentdurError) -> str:
             return f"The requested service '{error.detail}' does not exist"
         case UnknownHandler():
             return f"The requested handler '{error.detail}' does not exist"
-        case WrongStatus() | BadRequest() | DiscoveryFailed() if error.detail:
+        case WrongStatus() | BadRequest() | DeploymentInUse() | DiscoveryFailed() if error.detail:
             return error.detail
         case _:
             return str(error)

@@ -56,7 +56,8 @@ class AdminApi:
             ) from error
         if not answer.is_success:
             missing = answer.status_code == HTTPStatus.NOT_FOUND
-            raise Refused(_message(answer), Exit.NOT_FOUND if missing else Exit.FAILURE)
+            code = Exit.NOT_FOUND if missing else Exit.FAILURE
+            raise Refused(_message(answer), code, answer.status_code)
         try:
             return answer.status_code, msgspec.json.decode(answer.content) if answer.content else None
         except msgspec.DecodeError as error:

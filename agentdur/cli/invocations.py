@@ -13,6 +13,9 @@ from agentdur.cli.output import Exit, Refused, complain, say, say_json, say_tabl
 invocations = typer.Typer(no_args_is_help=True, help="Look at invocations, and intervene.")
 
 Ids = Annotated[list[str], typer.Argument(help="Invocation ids, inv_…", metavar="ID...")]
+Deployment = Annotated[
+    str | None, typer.Option(help="Where it goes on: `keep`, `latest`, or a deployment id.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 _DONE = {
@@ -90,9 +93,9 @@ def pause(context: typer.Context, ids: Ids, as_json: Json = False) -> None:
 
 
 @invocations.command()
-def resume(context: typer.Context, ids: Ids, as_json: Json = False) -> None:
+def resume(context: typer.Context, ids: Ids, deployment: Deployment = None, as_json: Json = False) -> None:
     """Go on now: ends a pause, a back-off or a suspension."""
-    _operate(context, "resume", ids, as_json)
+    _operate(context, "resume", ids, as_json, deployment)
 
 
 @invocations.command()
@@ -112,25 +115,29 @@ def restart_as_new(
     context: typer.Context,
     id: Annotated[str, typer.Argument(help="A completed invocation's id, inv_…")],
     from_entry: Annotated[int, typer.Option("--from", min=0, help="Keep the journal up to this entry.")] = 0,
+    deployment: Deployment = None,
     as_json: Json = False,
 ) -> None:
     """Start a new invocation with the input, and the first entries, of a completed one."""
     api: AdminApi = context.obj
-    _, answer = api.patch(f"/invocations/{segment(id)}/restart-as-new", **{"from": from_entry})
+    query = {"from": from_entry, "deployment": deployment}
+    _, answer = api.patch(f"/invocations/{segment(id)}/restart-as-new", **query)
     if as_json:
         say_json(answer)
     else:
         say(f"{id} goes on as {answer['new_invocation_id']}")
 
 
-def _operate(context: typer.Context, action: str, ids: list[str], as_json: bool) -> None:
+def _operate(
+    context: typer.Context, action: str, ids: list[str], as_json: bool, deployment: str | None = None
+) -> None:
     """One after the other; one that fails does not keep the others from being tried."""
     api: AdminApi = context.obj
     answers: list[dict[str, Any]] = []
     worst = Exit.OK
     for id in ids:
         try:
-            status, _ = api.patch(f"/invocations/{segment(id)}/{action}")
+            status, _ = api.patch(f"/invocations/{segment(id)}/{action}", deployment=deployment)
         except Refused as error:
             worst = max(worst, error.code)
             answers.append({"id": id, "done": False, "error": str(error)})

@@ -26,11 +26,12 @@ class Exit(IntEnum):
 
 
 class Refused(Exception):
-    """What was asked for could not be done; `code` says whether a server was there at all."""
+    """What was asked for could not be done; `code` says whether a server was there at all, `status` what it
+    answered."""
 
-    def __init__(self, message: str, code: Exit) -> None:
+    def __init__(self, message: str, code: Exit, status: int | None = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.status = code, status
 
 
 def exit_code_of(error: AgentdurError) -> Exit:

@@ -278,6 +278,12 @@ class UnknownDeployment(CallerError):
     code = "AD0081"
 
 
+class DeploymentInUse(CallerError):
+    """Something needs the deployment, or new calls still go there. Wait until all has ended, or use force."""
+
+    code = "AD0082"
+
+
 class BadIdentityKey(CallerError):
     """The key of request identity cannot be used. Endpoints take publickeyv1_…, servers a PEM file."""
 

@@ -89,6 +89,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     service: str | None = None
     handler: str | None = None
     key: str | None = None
+    deployment: str | None = None
     statuses: tuple[str, ...] = ()
     limit: int = 100
     after_seq: int | None = None

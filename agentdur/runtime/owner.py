@@ -105,6 +105,7 @@ class Engine:
         limits = Limits(self.knobs.entry_size)
         self.driver = InProcess(self.machine, self._handlers, self.knobs.live_attempts, limits)
         self.remote = Remote(self.machine, self.deployments, self.knobs.live_attempts)
+        self.deployments.running = self.remote.runs_at
         self.driver.journal_max = self.remote.journal_max = self.knobs.journal_length
         self.deployments.load(self.store.deployments())
         try:

@@ -247,6 +247,7 @@ def _matches(saved: Saved, which: Filter) -> bool:
         which.service in (None, target.service)
         and which.handler in (None, target.handler)
         and which.key in (None, target.key)
+        and which.deployment in (None, saved.head.deployment)
         and (not which.statuses or saved.head.status.value in which.statuses)
         and (which.after_seq is None or saved.seq < which.after_seq)
     )

@@ -157,7 +157,7 @@ class SqliteReads:
         """Newest first."""
         wanted = {
             "service = ?": which.service, "handler = ?": which.handler, "key = ?": which.key,
-            "seq < ?": which.after_seq,
+            "deployment = ?": which.deployment, "seq < ?": which.after_seq,
         }  # fmt: skip
         conditions = [condition for condition, value in wanted.items() if value is not None]
         values: list[Any] = [value for value in wanted.values() if value is not None]

@@ -158,6 +158,28 @@ async def test_removing_asks_for_force(desk: Desk):
     assert [one["name"] for one in (await desk.http.get("/services")).json()["services"]] == ["Own"]
 
 
+async def test_a_deployment_is_removed_when_it_is_drained(desk: Desk):
+    """Not while it is the newest, and not while something waits that began there."""
+    first = (await desk.register()).json()["id"]
+    invocation = await paused(desk)
+
+    async def remove() -> tuple[int, str]:
+        answer = await desk.http.delete(f"/deployments/{first}?drained=true")
+        return answer.status_code, answer.text
+
+    status, text = await remove()
+    assert status == 409
+    assert "new calls of Far, Flow go there" in text
+    await desk.register(1)
+    status, text = await remove()
+    assert status == 409
+    assert invocation in text
+    await desk.http.patch(f"/invocations/{invocation}/resume")
+    await desk.engine.attach(invocation)
+    assert await remove() == (202, "")
+    assert (await desk.http.get(f"/deployments/{first}")).status_code == 404
+
+
 # -- changing a deployment
 
 

@@ -317,6 +317,9 @@ def test_what_is_past_its_retention_comes_longest_overdue_first(home: Home) -> N
         (Filter(statuses=("pending", "running"), service="Mail"), [5, 3]),
         (Filter(statuses=("completed", "running"), key="ann"), [6, 2]),
         (Filter(service="Nobody"), []),
+        (Filter(deployment="dp_1"), [5]),
+        (Filter(deployment="dp_1", statuses=("suspended", "completed")), []),
+        (Filter(deployment="dp_2"), []),
     ],
     ids=str,
 )
@@ -324,7 +327,8 @@ def test_a_list_shows_the_newest_of_what_was_asked_for(home: Home, which: Filter
     writes = Writes()
     writes.invocations = {
         1: new(1, Status.COMPLETED), 2: new(2, key="ann"), 3: new(3, Status.INBOXED),
-        4: new(4, Status.SUSPENDED, key="bob"), 5: new(5), 6: new(6, Status.COMPLETED, key="ann"),
+        4: new(4, Status.SUSPENDED, key="bob"), 5: new(5, deployment="dp_1"),
+        6: new(6, Status.COMPLETED, key="ann"),
     }  # fmt: skip
     commit(home.store, writes)
     assert [row.seq for row in home.store.list(which)] == found

@@ -99,6 +99,10 @@ class Remote:
         self._sweeper: asyncio.TimerHandle | None = None
         self._crowded: asyncio.TimerHandle | None = None
 
+    def runs_at(self, deployment: str) -> bool:
+        """Whether an attempt runs there, also one that has stored nothing yet."""
+        return any(attempt.deployment.id == deployment for attempt in self.live if attempt.deployment)
+
     # -- attempts
 
     def start(self, slot: Slot, number: int) -> None:

@@ -19,7 +19,13 @@ import msgspec
 from msgspec.structs import replace
 
 from agentdur.core.catalog import Catalog, HandlerOptions, ServiceMeta
-from agentdur.core.errors import BadRequest, DiscoveryFailed, UnknownDeployment, UnknownService
+from agentdur.core.errors import (
+    BadRequest,
+    DeploymentInUse,
+    DiscoveryFailed,
+    UnknownDeployment,
+    UnknownService,
+)
 from agentdur.core.ids import encode_id, ulid
 from agentdur.core.target import ServiceKind
 from agentdur.runtime.remote.discover import discover, negotiated
@@ -171,6 +177,8 @@ class Deployments:
         self.all: dict[str, Deployment] = {}
         self.connections = Connections()
         self._changing = asyncio.Lock()
+        self.running: Callable[[str], bool] = _nothing_runs
+        """Whether attempts run at a deployment; the driver sets it."""
 
     def _made(self, record: Record) -> Deployment:
         return Deployment(record, self.defaults, self.signer, self.connections)
@@ -360,6 +368,15 @@ class Deployments:
         self.all[made.id] = made
         self._changed(self.catalog())
 
+    def check_replaced(self, deployment: str) -> None:
+        """DeploymentInUse while new calls go there."""
+        found = self.get(deployment)
+        newest = [name for name in found.services if self.find(None, name) is found]
+        if newest:
+            raise DeploymentInUse(f"new calls of {', '.join(newest)} go there")
+        if self.running(deployment):
+            raise DeploymentInUse("attempts run there")
+
     async def remove(self, deployment: str) -> None:
         """Forget it. Attempts that run go on; the next one of what is pinned to it fails."""
         async with self._changing:
@@ -371,6 +388,10 @@ class Deployments:
     async def close(self) -> None:
         """Drop all connections."""
         await self.connections.close()
+
+
+def _nothing_runs(deployment: str) -> bool:
+    return False
 
 
 def check_headers(headers: dict[str, str]) -> None:
