@@ -66,11 +66,7 @@ def list_deployments(context: typer.Context, as_json: Json = False) -> None:
     elif not found:
         say("no deployments")
     else:
-        rows = [
-            (one["id"], one.get("uri") or one["arn"], ", ".join(f"{s['name']} ({s['revision']})" for s in one["services"]),
-             one["created_at"][:19])
-            for one in found
-        ]  # fmt: skip
+        rows = [_deployment(one) for one in found]
         say_table(("id", "uri", "services (revision)", "created"), rows)
 
 
@@ -124,6 +120,11 @@ def remove(
         else:
             break
     say(f"{id} is removed")
+
+
+def _deployment(one: dict[str, Any]) -> tuple[str, ...]:
+    services = ", ".join(f"{service['name']} ({service['revision']})" for service in one["services"])
+    return one["id"], one.get("uri") or one["arn"], services, one["created_at"][:19]
 
 
 def _service(one: dict[str, Any]) -> tuple[str, str, str, str]:
