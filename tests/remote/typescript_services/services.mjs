@@ -1,4 +1,5 @@
-// Services written with the Restate SDK for TypeScript. Run by node 22 or newer: node sdk_services.mjs PORT
+// Services written with the Restate SDK for TypeScript. Run by node 22 or newer: node services.mjs PORT
+import { appendFileSync } from "node:fs";
 import * as restate from "@restatedev/restate-sdk";
 
 const all = (restate.RestatePromise ?? restate.CombineablePromise);
@@ -18,6 +19,16 @@ const svc = restate.service({
         steps.push(ctx.run("p" + i, async () => { await new Promise((r) => setTimeout(r, 10)); return i; }));
       }
       return await all.all(steps);
+    },
+    steps: async (ctx, count) => {
+      for (let i = 0; i < count; i++) {
+        await ctx.run("step " + i, async () => {
+          appendFileSync(process.env.RS_LEDGER, `step ${i}\n`);
+          await new Promise((r) => setTimeout(r, 200));
+          return i;
+        });
+      }
+      return count;
     },
     caller: async (ctx, name) => {
       const greeting = await ctx.serviceClient({ name: "TsSvc" }).greet(name);
