@@ -49,6 +49,17 @@ async def greet(ctx: Context, name: str) -> str:
 
 
 @svc.handler()
+async def counted_steps(ctx: Context, order: dict[str, int]) -> list[int]:
+    """Some steps, named by the run; then one for the counter."""
+    run, done = order["run"], []
+    for step in range(order["steps"]):
+        await ctx.run(f"step {step}", work, f"{run}.{step}")
+        done.append(step)
+    await ctx.object_call(add, "counted", 1)
+    return done
+
+
+@svc.handler()
 async def branches(ctx: Context, count: int) -> list[int]:
     async def part(i: int) -> int:
         once = await ctx.run(f"p{i}", work, i)

@@ -26,32 +26,62 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BINARY is None, reason="RESTATE_SERVER names no restate-server"),
 ]
-MODES = {"http2": ("60s", False), "request and response": ("60s", True), "always leaving": ("0s", False)}
+MODES = {
+    "http2": ("60s", False, 1),
+    "request and response": ("60s", True, 1),
+    "always leaving": ("0s", False, 1),
+    "three nodes": ("60s", False, 3),
+}
+"""(inactivity timeout, whether HTTP/1.1 is spoken, how many nodes the server has)."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Cluster:
-    """A server, and an endpoint process that can be killed and started again."""
+    """A server of one or more nodes, and an endpoint; each process can be killed and started again."""
 
-    def __init__(self, folder: Path, inactivity: str, target: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, inactivity: str, target: str, nodes: int = 1, **environment: str
+    ) -> None:
         self.folder, self.target, self.environment = folder, target, os.environ | environment
-        self.ingress_port, self.admin_port, node, self.port = free_ports(4)
-        settings = {
-            "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{self.ingress_port}",
-            "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{self.admin_port}",
-            "RESTATE_BIND_ADDRESS": f"127.0.0.1:{node}",
-            "RESTATE_ADVERTISED_ADDRESS": f"http://127.0.0.1:{node}",
-            "RESTATE_LISTEN_MODE": "tcp", "RESTATE_BASE_DIR": str(folder / "restate"),
-            "RESTATE_DEFAULT_NUM_PARTITIONS": "2", "RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT": inactivity,
-            "DO_NOT_TRACK": "1",
-        }  # fmt: skip
+        self.inactivity, self.nodes = inactivity, nodes
+        (self.port,) = free_ports(1)
+        ports = free_ports(3 * nodes)
+        self.ingress_ports, self.admin_ports, self.node_ports = ports[::3], ports[1::3], ports[2::3]
         self.log = (folder / "log").open("ab")
-        assert BINARY is not None
-        command = [BINARY, "--node-name", "one"]
-        self.server = subprocess.Popen(command, env=os.environ | settings, stdout=self.log, stderr=self.log)
+        self.servers = [self.start_node(node) for node in range(nodes)]
         self.endpoint = self.start()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.ingress_port}", timeout=60)
-        self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_port}", timeout=60)
+        self.clients = [
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) for port in self.ingress_ports
+        ]
+        self.client = self.clients[0]
+        self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_ports[0]}", timeout=60)
+
+    def start_node(self, node: int) -> subprocess.Popen[bytes]:
+        """`restate-server`; the first node makes the cluster, the others find it."""
+        addresses = [f"http://127.0.0.1:{port}" for port in self.node_ports]
+        settings = {
+            "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{self.ingress_ports[node]}",
+            "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{self.admin_ports[node]}",
+            "RESTATE_BIND_ADDRESS": f"127.0.0.1:{self.node_ports[node]}",
+            "RESTATE_ADVERTISED_ADDRESS": addresses[node],
+            "RESTATE_LISTEN_MODE": "tcp", "RESTATE_BASE_DIR": str(self.folder / f"restate{node}"),
+            "RESTATE_DEFAULT_NUM_PARTITIONS": "2", "RESTATE_DEFAULT_REPLICATION": str(min(self.nodes, 2)),
+            "RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT": self.inactivity,
+            "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "256 MiB", "DO_NOT_TRACK": "1",
+        }  # fmt: skip
+        if self.nodes > 1:
+            settings |= {
+                "RESTATE_AUTO_PROVISION": "true" if node == 0 else "false",
+                "RESTATE_METADATA_CLIENT__ADDRESSES": json.dumps(addresses),
+            }
+        assert BINARY is not None
+        command = [BINARY, "--node-name", f"node{node}"]
+        return subprocess.Popen(command, env=os.environ | settings, stdout=self.log, stderr=self.log)
+
+    def kill_node(self, node: int) -> None:
+        """SIGKILL, and no new one."""
+        self.servers[node].send_signal(signal.SIGKILL)
+        self.servers[node].wait()
 
     def start(self) -> subprocess.Popen[bytes]:
         """`agentdur endpoint`."""
@@ -66,11 +96,12 @@ class Cluster:
 
     def register(self, *, http1: bool) -> None:
         """As an operator does."""
-        wait_until_up(f"{self.admin.base_url}/health", f"http://127.0.0.1:{self.port}/health")
+        admins = [f"http://127.0.0.1:{port}/health" for port in self.admin_ports]
+        wait_until_up(*admins, f"http://127.0.0.1:{self.port}/health")
         body = {"uri": f"http://127.0.0.1:{self.port}", "use_http_11": http1}
         answer = self.admin.post("/deployments", json=body)
         assert answer.status_code == 201, answer.text
-        wait_until_up(f"{self.client.base_url}/restate/health")
+        wait_until_up(*(f"{client.base_url}/restate/health" for client in self.clients))
 
     def call(self, path: str, body: Any = None) -> Any:
         """The answer of a handler."""
@@ -101,14 +132,15 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, mode: str, target: str, **environment: str) -> Iterator[Cluster]:
-    inactivity, http1 = MODES[mode]
-    made = Cluster(folder, inactivity, target, **environment)
+    inactivity, http1, nodes = MODES[mode]
+    made = Cluster(folder, inactivity, target, nodes, **environment)
     try:
         made.register(http1=http1)
         yield made
     finally:
         stop(made.endpoint)
-        stop(made.server)
+        for server in made.servers:
+            stop(server)
         made.log.close()
 
 
@@ -212,7 +244,8 @@ app = App([svc])
         assert c.result(running).json() == "done"
 
 
-def test_the_research_agent_moves_to_a_server_unchanged_and_survives_being_killed(tmp_path: Path):
+@pytest.mark.parametrize("mode", ["http2", "three nodes"])
+def test_the_research_agent_moves_to_a_server_unchanged_and_survives_being_killed(mode: str, tmp_path: Path):
     """Killed while it reads pages: no finished tool call runs again, each turn of the model is paid once."""
     pytest.importorskip("litellm")
     ledger = tmp_path / "tools.jsonl"
@@ -221,7 +254,7 @@ def test_the_research_agent_moves_to_a_server_unchanged_and_survives_being_kille
         scripted_llm_process(demo_world.script(pages)) as llm,
     ):
         environment = demo_world.environment_for("openai/scripted", llm.base_url, ledger)
-        with cluster(tmp_path, "http2", "examples/agents/research.py", **environment) as c:
+        with cluster(tmp_path, mode, "examples/agents/research.py", **environment) as c:
             running = c.send("/Research/run", {"text": demo_world.question(pages)})
 
             def lines() -> list[dict[str, Any]]:
