@@ -24,7 +24,7 @@ from agentdur.sdk.endpoint_lambda import lambda_handler
 from agentdur.sdk.service import BaseService, Handler
 from agentdur.wire import messages as m
 from agentdur.wire.codec import VERSIONS, encode
-from agentdur.wire.discovery import Mode, accepted_version, write_manifest
+from agentdur.wire.discovery import Mode, accepted_version, unsayable, write_manifest
 from agentdur.wire.frames import FrameReader
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -114,6 +114,9 @@ class Endpoint:
         wanted = accepted_version(headers.get("accept", ""))
         if wanted is None:
             return 415, [], b""
+        if lost := unsayable(self.catalog(), wanted):
+            text = f"this server reads manifests up to v{wanted}, which cannot say {', '.join(lost)}"
+            return 501, [(b"content-type", b"text/plain")], text.encode()
         mode: Mode = "BIDI_STREAM" if bidirectional else "REQUEST_RESPONSE"
         try:
             content_type, body = write_manifest(self.catalog(), mode, wanted)

@@ -2,7 +2,8 @@
 
 Rules of this file:
 1. Options that nobody gave are left out: they are the server's.
-2. An older manifest has fewer fields; what it cannot say is left out, and the server's defaults hold.
+2. An older manifest has fewer fields. Descriptions may be left out; options that change what happens may not:
+   a server that cannot be told of them is not served.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _SERVICE_TYPES = {
 _HANDLER_TYPES = {
     HandlerKind.EXCLUSIVE: "EXCLUSIVE", HandlerKind.SHARED: "SHARED", HandlerKind.WORKFLOW: "WORKFLOW",
 }  # fmt: skip
+VERSION_NEWEST: Version = 4
+_MAY_BE_LOST = frozenset({"documentation", "metadata", "enableLazyState"})
 _DESCRIBED_FROM, _TIMED_FROM, _RETRIED_FROM = 2, 3, 4
 
 
@@ -49,6 +52,21 @@ def write_manifest(catalog: Catalog, mode: Mode, version: int) -> tuple[str, byt
         "services": [_service(meta, version) for meta in catalog.services.values()],
     }
     return _TYPE.format(version), msgspec.json.encode(manifest)
+
+
+def unsayable(catalog: Catalog, version: int) -> list[str]:
+    """What a manifest of this version cannot say, as `Service/handler: field`; empty for the newest."""
+    found: list[str] = []
+    for meta in catalog.services.values():
+        found += _lost(meta.name, _service(meta, VERSION_NEWEST), _service(meta, version))
+        for one in meta.handlers.values():
+            place = f"{meta.name}/{one.name}"
+            found += _lost(place, _handler(one, VERSION_NEWEST), _handler(one, version))
+    return found
+
+
+def _lost(place: str, whole: dict[str, Any], said: dict[str, Any]) -> list[str]:
+    return [f"{place}: {name}" for name in whole if name not in said and name not in _MAY_BE_LOST]
 
 
 def _service(meta: ServiceMeta, version: int) -> dict[str, Any]:

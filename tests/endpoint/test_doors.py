@@ -19,6 +19,7 @@ from agentdur.core.errors import BadIdentityKey
 from agentdur.sdk.endpoint import Endpoint
 from agentdur.wire.identity import Signer, Verifier
 
+plain = Service("Plain", metadata={"team": "a"})
 svc = Service("Svc", metadata={"team": "a"}, inactivity_timeout=timedelta(seconds=5))
 obj = VirtualObject("Obj", enable_lazy_state=True, ingress_private=True)
 wf = Workflow("Wf")
@@ -31,6 +32,11 @@ wf = Workflow("Wf")
 async def greet(ctx: Context, name: str) -> str:
     """Says hello."""
     return name
+
+
+@plain.handler()
+async def nothing(ctx: Context) -> None:
+    return None
 
 
 @obj.handler(kind="shared")
@@ -82,14 +88,31 @@ async def test_discovery_tells_what_was_written_and_nothing_else():
     assert "idempotencyRetention" not in main
 
 
+@pytest.mark.parametrize(
+    ("version", "lost"),
+    [
+        (
+            1,
+            ["Svc/greet: idempotencyRetention", "Obj: ingressPrivate", "Wf/run: workflowCompletionRetention"],
+        ),
+        (3, ["Svc/greet: retryPolicyMaxAttempts", "Svc/greet: retryPolicyOnMaxAttempts"]),
+    ],
+)
+async def test_a_server_that_cannot_be_told_of_an_option_is_refused(version: int, lost: list[str]):
+    """A private service must not become public because a server is old."""
+    answer = await ask(Endpoint([svc, obj, wf]), "/discover", accept=MANIFEST.format(version))
+    assert answer.status_code == 501
+    assert f"manifests up to v{version}" in answer.text
+    for one in lost:
+        assert one in answer.text
+
+
 @pytest.mark.parametrize("version", [1, 2, 3])
 async def test_an_older_server_gets_the_fields_it_knows(version: int):
-    answer = await ask(Endpoint([svc]), "/discover", accept=MANIFEST.format(version))
+    answer = await ask(Endpoint([plain]), "/discover", accept=MANIFEST.format(version))
     assert answer.headers["content-type"] == MANIFEST.format(version)
     text = json.dumps(answer.json())
     assert ("metadata" in text) == (version >= 2)
-    assert ("inactivityTimeout" in text) == (version >= 3)
-    assert "retryPolicy" not in text
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", "application/json", MANIFEST.format(9)])

@@ -184,4 +184,4 @@ async def finish(ctx: WorkflowSharedContext, end: str) -> str:
     return "finishes"
 
 
-app = restate.app([svc, obj, wf, lazy])
+app = restate.app([svc, obj, wf, lazy], identity_keys=os.environ.get("RS_IDENTITY", "").split() or None)

@@ -15,7 +15,10 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agentdur.wire.identity import Signer
 from tests.http.reference_server import free_ports, stop, wait_until_up
 
 pytestmark = pytest.mark.slow
@@ -26,7 +29,9 @@ MODES = {"http2": ("1m", False), "request and response": ("1m", True), "always l
 class World:
     """`agentdur serve` and an SDK's endpoint, each a process that can be killed."""
 
-    def __init__(self, folder: Path, inactivity: str, **environment: str) -> None:
+    def __init__(self, folder: Path, inactivity: str, more: tuple[str, ...] = (), **environment: str) -> None:
+        self.more = more
+        """More options of the server's command."""
         self.folder, self.inactivity, self.environment = folder, inactivity, os.environ | environment
         self.ingress_port, self.admin_port, self.port = free_ports(3)
         self.log = (folder / "log").open("ab")
@@ -39,7 +44,7 @@ class World:
             sys.executable, "-m", "agentdur.cli", "serve", "tests/remote/native.py",
             "--store", f"sqlite:///{self.folder}/store.db", "--ingress-port", str(self.ingress_port),
             "--admin-port", str(self.admin_port), "--set", f"inactivity-timeout={self.inactivity}",
-            "--set", "default-retry-policy-initial-interval=50ms",
+            "--set", "default-retry-policy-initial-interval=50ms", *self.more,
         ]  # fmt: skip
         return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
 
@@ -173,3 +178,27 @@ def test_code_that_was_changed_under_a_running_invocation_is_a_mismatch(tmp_path
         w.environment["RS_SLEEP"] = "first"
         w.kill("handlers")
         assert w.result(running).json() == "done"
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_handlers_that_ask_who_calls_serve_only_the_server_with_the_key(signed: bool, tmp_path: Path):
+    """The SDK verifies what agentdur signs, at discovery and at each attempt."""
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "key.pem").write_bytes(pem)
+    more = ("--set", f"request-identity-key={tmp_path / 'key.pem'}") if signed else ()
+    w = World(tmp_path, "1m", more, RS_IDENTITY=Signer(pem).public_key)
+    try:
+        w.up()
+        answer = w.admin.post("/deployments", json={"uri": f"http://127.0.0.1:{w.port}"})
+        if signed:
+            assert answer.status_code == 201, answer.text
+            assert w.call("/RsSvc/greet", "bob") == "bob!"
+        else:
+            assert (answer.status_code, answer.json()["restate_code"]) == (500, "META0003")
+            assert "status 401" in answer.json()["message"]
+    finally:
+        stop(w.handlers)
+        stop(w.server)
+        w.log.close()

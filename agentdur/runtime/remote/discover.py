@@ -14,6 +14,7 @@ from agentdur.wire.manifest import ACCEPT, parse_manifest
 ATTEMPTS_MAX = 4
 DELAY_SECONDS = 0.1
 ANSWER_SECONDS_MAX = 30.0
+REASON_BYTES_MAX = 500
 MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -78,7 +79,9 @@ async def discover(transport: Transport, headers: Headers) -> tuple[str, bytes, 
             if answer is None or (answer.status in _AGAIN and not last):
                 continue
             if not 200 <= answer.status < 300:
-                raise DiscoveryFailed(f"it answered with status {answer.status}", 500, "META0003")
+                text = answer.body[:REASON_BYTES_MAX].decode(errors="replace")
+                said = f"it answered with status {answer.status}{f': {text}' if text else ''}"
+                raise DiscoveryFailed(said, 500, "META0003")
             content_type = answer.headers.get("content-type", "")
             body = bytes(answer.body)
             parse_manifest(content_type, body)
