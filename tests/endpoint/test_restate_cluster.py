@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.endpoint.test_restate_server import BINARY, Cluster, cluster, until
+from tests.endpoint.test_every_server import BINARY, Cluster, cluster, until
 from tests.http.reference_server import wait_until_up
 
 pytestmark = [

@@ -1,4 +1,4 @@
-"""agentdur's handlers, unchanged, on a real Restate server; killed in the middle."""
+"""agentdur's handlers, unchanged, in its own process and on a real Restate server; killed in the middle."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from examples.agents import demo_world
 from tests.http.reference_server import find_binary, free_ports, stop, wait_until_up
 
 BINARY = find_binary()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BINARY is None, reason="RESTATE_SERVER names no restate-server"),
-]
+pytestmark = pytest.mark.slow
 MODES = {
+    "in process": ("60s", False, 0),
     "http2": ("60s", False, 1),
     "request and response": ("60s", True, 1),
     "always leaving": ("0s", False, 1),
     "three nodes": ("60s", False, 3),
 }
-"""(inactivity timeout, whether HTTP/1.1 is spoken, how many nodes the server has)."""
+"""(inactivity timeout, whether HTTP/1.1 is spoken, how many nodes the Restate server has).
+
+No nodes: agentdur serves the file itself."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,7 +45,7 @@ class Cluster:
         self.folder, self.target, self.environment = folder, target, os.environ | environment
         self.inactivity, self.nodes = inactivity, nodes
         (self.port,) = free_ports(1)
-        ports = free_ports(3 * nodes)
+        ports = free_ports(3 * max(nodes, 1))
         self.ingress_ports, self.admin_ports, self.node_ports = ports[::3], ports[1::3], ports[2::3]
         self.log = (folder / "log").open("ab")
         self.servers = [self.start_node(node) for node in range(nodes)]
@@ -84,8 +84,15 @@ class Cluster:
         self.servers[node].wait()
 
     def start(self) -> subprocess.Popen[bytes]:
-        """`agentdur endpoint`."""
+        """`agentdur endpoint`, or without a server of Restate `agentdur serve`."""
         command = [sys.executable, "-m", "agentdur.cli", "endpoint", self.target, "--port", str(self.port)]
+        if not self.nodes:
+            command = [
+                sys.executable, "-m", "agentdur.cli", "serve", self.target,
+                "--store", f"sqlite:///{self.folder}/store.db",
+                "--set", f"inactivity-timeout={self.inactivity}",
+                "--ingress-port", str(self.ingress_ports[0]), "--admin-port", str(self.admin_ports[0]),
+            ]  # fmt: skip
         return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
 
     def kill(self) -> None:
@@ -93,10 +100,18 @@ class Cluster:
         self.endpoint.send_signal(signal.SIGKILL)
         self.endpoint.wait()
         self.endpoint = self.start()
+        if not self.nodes:
+            self._wait()
+
+    def _wait(self) -> None:
+        wait_until_up(f"{self.admin.base_url}/health", f"{self.client.base_url}/restate/health")
 
     def register(self, *, http1: bool) -> None:
         """As an operator does."""
         admins = [f"http://127.0.0.1:{port}/health" for port in self.admin_ports]
+        if not self.nodes:
+            self._wait()
+            return
         wait_until_up(*admins, f"http://127.0.0.1:{self.port}/health")
         body = {"uri": f"http://127.0.0.1:{self.port}", "use_http_11": http1}
         answer = self.admin.post("/deployments", json=body)
@@ -122,6 +137,12 @@ class Cluster:
         """Its end."""
         return self.client.get(f"/restate/invocation/{invocation}/attach")
 
+    def entries(self, invocation: str) -> int:
+        """How long its journal is."""
+        if not self.nodes:
+            return len(self.admin.get(f"/invocations/{invocation}").json()["journal"])
+        return len(self.sql(f"select id from sys_journal where id = '{invocation}'"))
+
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Rows."""
         accept = {"accept": "application/json"}
@@ -133,6 +154,8 @@ class Cluster:
 @contextmanager
 def cluster(folder: Path, mode: str, target: str, **environment: str) -> Iterator[Cluster]:
     inactivity, http1, nodes = MODES[mode]
+    if nodes and BINARY is None:
+        pytest.skip("RESTATE_SERVER names no restate-server")
     made = Cluster(folder, inactivity, target, nodes, **environment)
     try:
         made.register(http1=http1)
@@ -153,8 +176,9 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_operation_works_as_in_process(mode: str, tmp_path: Path):
-    """Over one stream, attempt by attempt over HTTP/1.1, and with a server that lets nobody wait."""
+def test_every_operation_works_wherever_the_journal_is(mode: str, tmp_path: Path):
+    """In agentdur's own process; over one stream, attempt by attempt over HTTP/1.1, with a server that lets
+    nobody wait, and on three nodes."""
     with cluster(tmp_path, mode, "tests/endpoint/handlers.py") as c:
         assert c.call("/EpSvc/greet", "bob") == "bob!"
         assert c.call("/EpSvc/branches", 4) == [0, 10, 20, 30]
@@ -177,7 +201,7 @@ def test_every_operation_works_as_in_process(mode: str, tmp_path: Path):
         c.call("/EpWf/key/finish", "to there")
         assert c.result(started).json() == "from here to there"
         listening = c.send("/EpSvc/signalled")
-        until(lambda: c.sql(f"select id from sys_journal where id = '{listening}'"), "the listener")
+        until(lambda: c.entries(listening), "the listener")
         time.sleep(0.3)  # a signal to one that has not begun is dropped, by the server's rules
         c.call("/EpSvc/signals", listening)
         assert c.result(listening).json() == "gone"
@@ -196,11 +220,12 @@ def test_a_cancelled_saga_is_undone(mode: str, tmp_path: Path):
         assert ledger.read_text().splitlines().count("end unbook") == 1
 
 
-def test_branches_of_a_killed_endpoint_go_on_where_they_were(tmp_path: Path):
+@pytest.mark.parametrize("mode", ["in process", "http2", "three nodes"])
+def test_branches_of_a_killed_process_go_on_where_they_were(mode: str, tmp_path: Path):
     """Only steps that were under way run again; the branches are found by the names of their entries."""
     ledger = tmp_path / "ledger"
     environment = {"EP_LEDGER": str(ledger), "EP_SECONDS": "0.3"}
-    with cluster(tmp_path, "http2", "tests/endpoint/handlers.py", **environment) as c:
+    with cluster(tmp_path, mode, "tests/endpoint/handlers.py", **environment) as c:
         running = c.send("/EpSvc/branches", 5)
         until(
             lambda: ledger.exists() and "begin 0" in ledger.read_text().splitlines()[5:], "the second round"
@@ -229,8 +254,7 @@ app = App([svc])
     app.write_text(text)
     with cluster(tmp_path, "http2", str(app)) as c:
         running = c.send("/Changing/run")
-        asleep = f"select id from sys_journal where id = '{running}' and index > 0"
-        until(lambda: c.sql(asleep), "the sleep")
+        until(lambda: c.entries(running) > 1, "the sleep")
         app.write_text(text.replace('name="first"', 'name="other"'))
         c.kill()
         paused = f"select id from sys_invocation where id = '{running}' and status = 'paused'"
@@ -244,7 +268,7 @@ app = App([svc])
         assert c.result(running).json() == "done"
 
 
-@pytest.mark.parametrize("mode", ["http2", "three nodes"])
+@pytest.mark.parametrize("mode", ["in process", "http2", "three nodes"])
 def test_the_research_agent_moves_to_a_server_unchanged_and_survives_being_killed(mode: str, tmp_path: Path):
     """Killed while it reads pages: no finished tool call runs again, each turn of the model is paid once."""
     pytest.importorskip("litellm")
