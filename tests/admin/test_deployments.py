@@ -16,7 +16,7 @@ from agentdur.core.ids import InvocationId, encode_id, ulid
 from agentdur.core.ports import Request
 from agentdur.runtime.owner import Engine
 from agentdur.wire import messages as m
-from tests.http.serving import just, served
+from tests.http.serving import lent
 from tests.remote.scripted import until
 from tests.remote.test_bad_peers import Peer, call, said
 
@@ -55,7 +55,7 @@ async def desk() -> AsyncIterator[Desk]:
     peers = [Peer(), Peer()]
     for peer in peers:
         peer.manifest = manifest()
-    with served(lambda: just(peers[0])) as one, served(lambda: just(peers[1])) as two:
+    with lent(peers[0]) as one, lent(peers[1]) as two:
         async with App([own]).running("memory://") as engine:
             app = create_admin(engine, deployments=engine.deployments)
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as http:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
@@ -54,3 +54,32 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def just(app: Any) -> AsyncIterator[Any]:
     yield app
+
+
+class Front:
+    """What is served may change while it is served."""
+
+    def __init__(self) -> None:
+        self.app: Any = _nothing
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+_idle: list[tuple[Front, int]] = []
+_kept = ExitStack()
+
+
+@contextmanager
+def lent(app: Any) -> Iterator[int]:
+    """As `served`, by a server that stays for the next test: starting and stopping takes its time."""
+    if not _idle:
+        made = Front()
+        _idle.append((made, _kept.enter_context(served(lambda: just(made)))))
+    front, port = _idle.pop()
+    front.app = app
+    try:
+        yield port
+    finally:
+        front.app = _nothing
+        _idle.append((front, port))

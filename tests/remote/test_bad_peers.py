@@ -20,7 +20,7 @@ from agentdur.stores.memory import MemoryStore
 from agentdur.wire import messages as m
 from agentdur.wire.codec import encode
 from agentdur.wire.frames import pack
-from tests.http.serving import just, served
+from tests.http.serving import lent
 
 MANIFEST = "application/vnd.restate.endpointmanifest.v4+json"
 RUN, RESULT = j.Run(completion=1, name="step"), m.ProposeRunCompletion(1, j.Success(b"1"))
@@ -80,7 +80,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
 async def world() -> AsyncIterator[tuple[Engine, Peer, str]]:
     """An engine without handlers of its own, and a peer."""
     peer = Peer()
-    with served(lambda: just(peer)) as port:
+    with lent(peer) as port:
         engine = Engine(MemoryStore(), {}, EMPTY)
         await engine.start()
         try:
@@ -268,7 +268,7 @@ async def test_what_is_no_address_is_refused(uri: str):
 async def test_deployments_outlive_the_server():
     store = MemoryStore()
     peer = Peer()
-    with served(lambda: just(peer)) as port:
+    with lent(peer) as port:
         engine = Engine(store, {}, EMPTY)
         await engine.start()
         await engine.deployments.register(Asked(uri=f"http://127.0.0.1:{port}", http1=True))

@@ -24,7 +24,7 @@ from agentdur.core.ports import Request as Asked
 from agentdur.runtime.owner import Engine
 from agentdur.runtime.remote.awslambda import COMPRESSED_BYTES_MIN, event_for, parse_answer
 from agentdur.runtime.remote.transport import TransportFailed
-from tests.http.serving import just, served
+from tests.http.serving import lent
 from tests.remote.sdk_services import app as sdk_app
 
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:agents:7"
@@ -110,7 +110,7 @@ class Cloud:
 @pytest.fixture
 async def cloud(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cloud]:
     aws = Aws()
-    with served(lambda: just(aws.app)) as port:
+    with lent(aws.app) as port:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "OURS")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")

@@ -18,6 +18,8 @@ from agentdur.runtime.slots import Slot
 from agentdur.sdk.attempt import Attempt
 from tests.support.stage import Stage, until
 
+pytestmark = pytest.mark.slow
+
 MANY = 20_000
 AT_ONCE = 500
 LIVE = 50

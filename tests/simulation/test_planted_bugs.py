@@ -5,6 +5,8 @@ import pytest
 from agentdur.testing.simulation import simulate
 from tests.simulation.planted import BUGS, Plant
 
+pytestmark = pytest.mark.slow
+
 SEEDS_MAX = 400
 FAST = 5
 """So many of them are also part of the fast run."""
