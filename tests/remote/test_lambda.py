@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,6 +20,7 @@ from restate.aws_lambda import wrap_asgi_as_lambda_handler
 
 from agentdur import App, Context, Service
 from agentdur.admin.app import create_admin
+from agentdur.config import Settings
 from agentdur.core import journal as j
 from agentdur.core.ports import Request as Asked
 from agentdur.runtime.owner import Engine
@@ -115,7 +117,8 @@ async def cloud(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cloud]:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "OURS")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        async with App([near]).running("memory://") as engine:
+        settings = Settings(default_retry_policy_initial_interval=timedelta(milliseconds=20))
+        async with App([near]).running("memory://", settings=settings) as engine:
             app = create_admin(engine, deployments=engine.deployments)
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as http:
                 yield Cloud(aws, http, engine)
