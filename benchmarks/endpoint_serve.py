@@ -1,4 +1,6 @@
-"""Serves the peer harness's workloads as an endpoint, by hypercorn on uvloop, as the peer serves its own."""
+"""Serves the peer harness's workloads as an endpoint, by hypercorn on uvloop, as the peer serves its own; its
+settings are those of `agentdur endpoint`.
+"""
 
 import asyncio
 from typing import Any
@@ -18,6 +20,7 @@ def serve(cfg: dict[str, Any]) -> None:
     config.h2_max_concurrent_streams = config.keep_alive_max_requests = 2**31 - 1
     config.keep_alive_timeout = float(2**31 - 1)
     config.accesslog = config.errorlog = None
+    config.include_date_header = config.include_server_header = False
     app: Any = bench_app.make(door.Effects(cfg["effects"])).endpoint()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve_http(app, config, mode="asgi"))

@@ -37,6 +37,9 @@ def endpoint(target: Target, host: Host = "127.0.0.1", port: Port = PORT, identi
     app = load_app(target)
     config.bind = [f"{host}:{port}"]
     config.loglevel = "WARNING"
+    config.include_date_header = config.include_server_header = (
+        False  # a server of ours or Restate reads neither
+    )
     # One connection of a server carries all its invocations, for as long as it likes.
     config.h2_max_concurrent_streams = config.keep_alive_max_requests = UNLIMITED
     config.keep_alive_timeout = float(UNLIMITED)

@@ -73,7 +73,7 @@ def summary(machine: Machine, row: Row) -> dict[str, Any]:
         "last_failure": failure(head.last_failure),
         "restarted_from": spec.restarted_from,
         "deployment_id": head.deployment,
-        "waiting_for": waiting_for(head.awaiting),
+        "waiting_for": waiting_for(head.awaiting or live_awaiting(machine, spec.id)),
     }
     if isinstance(head.result, j.Success):
         out["completion_result"] = "success"
@@ -153,8 +153,15 @@ def failure(given: j.Failure | None) -> dict[str, Any] | None:
     return out
 
 
+def live_awaiting(machine: Machine, invocation: InvocationId) -> j.Awaiting | None:
+    """What an attempt in memory waits for; None when there is none, or it does something."""
+    slot = machine.slots.invocations.get(invocation)
+    attempt = None if slot is None else slot.attempt
+    return None if attempt is None or attempt.closed else attempt.awaiting()
+
+
 def waiting_for(awaiting: j.Awaiting | None) -> list[str] | None:
-    """What a suspended invocation waits for: `completion 4`, `awakeable 17`, `signal go`."""
+    """What an invocation waits for: `completion 4`, `awakeable 17`, `signal go`."""
     if awaiting is None:
         return None
     found: list[str] = []
@@ -166,7 +173,7 @@ def waiting_for(awaiting: j.Awaiting | None) -> list[str] | None:
             if signal != j.CANCEL_SIGNAL:
                 found.append(f"signal {signal}" if isinstance(signal, str) else f"awakeable {signal}")
         todo += node.nested
-    return sorted(set(found))
+    return sorted(set(found)) or None  # a cancel alone is waited for by all
 
 
 def payload(value: bytes) -> Any:

@@ -144,6 +144,30 @@ async def test_a_key_with_little_state_comes_with_all_of_it_and_one_with_much_wi
 # -- how attempts come to leave
 
 
+async def test_what_a_handler_says_it_waits_for_is_shown_until_something_comes():
+    async with peer() as p:
+        invocation = await begun(p)
+        attempt = await p.next()
+        attempt.say(
+            j.Sleep(wake_at=0, completion=1), m.AwaitingOn(j.Awaiting(completions=(1,), signals=(17,)))
+        )
+
+        async def shown() -> Any:
+            found = await p.engine.describe(invocation)
+            assert found is not None
+            return found.get("waiting_for")
+
+        await settled()
+        async with asyncio.timeout(10):
+            while await shown() is not None:  # the sleep is over
+                await asyncio.sleep(0.002)
+        attempt.say(m.AwaitingOn(j.Awaiting(signals=(17, "go"))))
+        assert await shown() == ["awakeable 17", "signal go"]
+        attempt.say(OUTPUT, END)
+        assert await result(p, invocation) == DONE
+        assert await shown() is None
+
+
 async def test_a_quiet_attempt_is_asked_to_leave_and_one_that_does_not_is_aborted():
     """Half close after the inactivity timeout; RT0001 after the abort timeout, and a new attempt."""
     said = manifest(inactivityTimeout=200, abortTimeout=300, retryPolicyInitialInterval=1)

@@ -19,6 +19,23 @@ LATE = timedelta(seconds=60)
 SOON = timedelta(milliseconds=5)
 
 
+async def test_what_an_attempt_in_memory_waits_for_is_shown(stage: Stage):
+    svc = Service("Here")
+
+    @svc.handler()
+    async def work(ctx: Context) -> str:
+        _, answer = ctx.awakeable(type_hint=str)
+        return await answer
+
+    await stage.start(svc)
+    sent = await stage.client.service_send(work)
+    async with asyncio.timeout(10):
+        while (await stage.until_status(sent.invocation_id, "running"))["waiting_for"] != ["awakeable 17"]:
+            await asyncio.sleep(0.005)
+    await stage.engine.signal(InvocationId(sent.invocation_id), 17, Success(b'"hi"'))
+    assert await stage.client.attach(sent.invocation_id) == "hi"
+
+
 async def test_what_waits_is_parked_after_the_inactivity_timeout(stage: Stage):
     svc, ledger = Service("Park"), Ledger()
 

@@ -80,6 +80,7 @@ class RemoteAttempt:
         self.inactivity_ms = self.abort_ms = 0
         """After how much silence it is asked to leave; after how much more it is aborted."""
         self.half_closed = False
+        self._awaiting: j.Awaiting | None = None
         self.commands = 0
         """How many commands its journal has: the place of the next one."""
         self.seen = 0
@@ -127,8 +128,13 @@ class RemoteAttempt:
             self.driver.heard(self)
             self.exchange.write(b"".join(out))
 
+    def awaiting(self) -> j.Awaiting | None:
+        """What the handler has said it waits for; None when it has not, or something came since."""
+        return self._awaiting
+
     def deliver(self, index: int, notification: j.Notification) -> None:
         """The machine stored this."""
+        self._awaiting = None
         self.say(notification, index + 1)
 
     def finish(self) -> None:
@@ -251,7 +257,8 @@ class RemoteAttempt:
                 self._told(word)
             return False
         if isinstance(word, m.AwaitingOn):
-            return True  # shown by the reference server; nothing depends on it
+            self._awaiting = word.awaiting
+            return True  # shown; nothing depends on it
         raise ProtocolViolation(f"{type(word).__name__} is the server's to say")
 
     def _propose(self, answer: m.Word | None = None) -> None:
