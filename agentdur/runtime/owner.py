@@ -305,6 +305,7 @@ class Engine:
 
     async def operate(self, action: Action, invocation: InvocationId, deployment: str = "keep") -> bool:
         """Cancel, kill, pause, resume or purge."""
+        self.deployments.check_named(deployment)
         state, _ = self._known(invocation)
         status = state.head.status
         begun = status not in (Status.SCHEDULED, Status.INBOXED)
@@ -340,6 +341,7 @@ class Engine:
         self, invocation: InvocationId, from_entry: int = 0, deployment: str = "latest"
     ) -> InvocationId:
         """A new invocation with the same input and the journal up to `from_entry`."""
+        self.deployments.check_named(deployment)
         state, touched = self._known(invocation)
         status = state.head.status
         if status in (Status.SCHEDULED, Status.INBOXED):

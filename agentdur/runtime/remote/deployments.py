@@ -330,11 +330,17 @@ class Deployments:
             await self._put(found)
         return found.services[service]
 
+    def check_named(self, wanted: str) -> None:
+        """BadRequest when it is neither `keep` nor `latest` nor the id of a deployment."""
+        if wanted not in ("keep", "latest") and wanted not in self.all:
+            raise BadRequest(f"The deployment '{wanted}' does not exist")
+
     def chosen(self, wanted: str, service: str, protocol: int | None) -> Deployment:
         """The one that `latest` or an id names; BadRequest when it cannot go on with the invocation."""
-        found = self.find(None, service) if wanted == "latest" else self.all.get(wanted)
+        self.check_named(wanted)
+        found = self.find(None, service) if wanted == "latest" else self.all[wanted]
         if found is None:
-            raise BadRequest(f"The deployment '{wanted}' does not exist")
+            raise BadRequest(f"no deployment serves {service}")
         if service not in found.services:
             raise BadRequest(f"The deployment '{found.id}' does not serve {service}")
         if protocol is not None and not found.min_version <= protocol <= found.max_version:
