@@ -24,7 +24,7 @@ from agentdur.config import Loaded, Settings, installed_version, load_settings
 from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.errors import AddressInUse, AgentdurError, BadDefinition, BadIdentityKey, NotRunning
 from agentdur.core.ports import Store
-from agentdur.ingress.app import create_ingress
+from agentdur.ingress.app import Guest, create_ingress
 from agentdur.ingress.errors import engine_error
 from agentdur.ingress.openapi import openapi
 from agentdur.ingress.protocol import OneWrite
@@ -121,7 +121,7 @@ class App:
         loaded = load_settings()
         settings = loaded.settings
         async with self.running(store_of(self, loaded), settings=settings) as engine:
-            self._ingress = create_ingress(engine, ingress_settings(settings))
+            self._ingress = create_ingress(engine, ingress_settings(settings), guests_of(self, engine))
             try:
                 yield
             finally:
@@ -214,6 +214,12 @@ def ingress_settings(settings: Settings) -> IngressSettings:
     )
 
 
+def guests_of(app: App, engine: Engine) -> list[Guest]:
+    """The routes of the agent wing that the ingress hosts: it knows engine and agents, they do not know each
+    other."""
+    return []
+
+
 def serve(app: App, settings: Settings, store: str | Store | None = None) -> int:
     """Serve until SIGTERM or SIGINT, then drain; a second one ends the draining. Answers the exit code;
     raises before it serves.
@@ -238,7 +244,7 @@ async def _serve(app: App, settings: Settings, store: str | Store | None) -> int
     host = settings.host
     endpoint = f"http://{host}:{ingress_socket.getsockname()[1]}/"
     async with app.running(store, settings=settings) as engine:
-        ingress = create_ingress(engine, ingress_settings(settings))
+        ingress = create_ingress(engine, ingress_settings(settings), guests_of(app, engine))
         about = AdminSettings(ingress_endpoint=endpoint, version=installed_version())
         admin_app = create_admin(engine, about, openapi=openapi, deployments=engine.deployments)
         servers = [

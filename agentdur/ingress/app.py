@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
 from agentdur.core.ports import Engine
 from agentdur.ingress.errors import unknown_service
 from agentdur.ingress.front import Front
 from agentdur.ingress.openapi import openapi, openapi_of_all
-from agentdur.ingress.replies import Receive, Scope, Send
+from agentdur.ingress.replies import Message, Receive, Scope, Send, cors
+from agentdur.ingress.requests import first_values
 from agentdur.ingress.settings import DEFAULTS, IngressSettings
 
 OPENAPI_PATH = "/restate/openapi"
@@ -19,19 +21,38 @@ DOCS_PATH = "/restate/docs"
 TITLE = "agentdur ingress"
 
 
+class Guest(NamedTuple):
+    """Routes that the ingress hosts below `/{prefix}` and knows nothing of; a service of that name hides
+    them. Composition roots bring them."""
+
+    prefix: str
+    router: APIRouter
+
+
 class Ingress(FastAPI):
     """FastAPI carries the documents; all else goes through the front, past routing and middleware."""
 
-    def __init__(self, engine: Engine, settings: IngressSettings) -> None:
+    def __init__(self, engine: Engine, settings: IngressSettings, guests: Sequence[Guest] = ()) -> None:
         super().__init__(title=TITLE, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH, redoc_url=None)
         self._engine = engine
-        self._front = Front(engine, settings)
+        self._front = Front(engine, settings, frozenset(guest.prefix.encode() for guest in guests))
         self.add_api_route(f"{OPENAPI_PATH}/{{name}}", self._openapi_of, include_in_schema=False)
+        for guest in guests:
+            self.include_router(guest.router, prefix=f"/{guest.prefix}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or not await self._front(scope, receive, send):
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
+        elif not await self._front(scope, receive, send):
+            origin = first_values(scope["headers"]).get(b"origin")
+
+            async def readable(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [*message.get("headers", ()), *cors(origin)]
+                await send(message)
+
+            await super().__call__(scope, receive, readable)
 
     def openapi(self) -> dict[str, Any]:
         """The document of everything that is served now."""
@@ -48,6 +69,8 @@ class Ingress(FastAPI):
         return JSONResponse(openapi(service))
 
 
-def create_ingress(engine: Engine, settings: IngressSettings = DEFAULTS) -> FastAPI:
+def create_ingress(
+    engine: Engine, settings: IngressSettings = DEFAULTS, guests: Sequence[Guest] = ()
+) -> FastAPI:
     """An ASGI application that serves what `engine` serves. The caller starts and stops the engine."""
-    return Ingress(engine, settings)
+    return Ingress(engine, settings, guests)

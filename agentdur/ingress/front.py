@@ -29,6 +29,7 @@ from agentdur.ingress.paths import (
     ByWorkflow,
     Documents,
     Health,
+    Hosted,
     Route,
     Submit,
     find_route,
@@ -60,9 +61,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Front:
-    """Answers requests with an engine; `documents` answers the routes of the OpenAPI pages."""
+    """Answers requests with an engine. `hosted`: first segments of paths that somebody else answers."""
 
-    def __init__(self, engine: Engine, settings: IngressSettings) -> None:
+    def __init__(
+        self, engine: Engine, settings: IngressSettings, hosted: frozenset[bytes] = frozenset()
+    ) -> None:
+        self._hosted = hosted
         self._engine = engine
         self._settings = settings
         self._waits = Waits(settings.disconnect_check_ms)
@@ -71,7 +75,7 @@ class Front:
         self._services: Services = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Answer; False when the route is one of the documents, which are somebody else's."""
+        """Answer; False when the route is one of the documents or hosted, which are somebody else's."""
         headers = first_values(scope["headers"])
         if self._declares_too_much(headers):
             await send_bare(send, errors.too_large())
@@ -112,7 +116,7 @@ class Front:
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply | None:
         try:
             path, raw_path = path_of(scope)
-            route = find_route(path, self.services)
+            route = find_route(path, self.services, self._hosted)
             if isinstance(route, Submit):
                 return await self._submit(route, raw_path, scope, headers, receive)
             return await self._other(route, scope["method"], receive)
@@ -181,7 +185,7 @@ class Front:
 
     async def _other(self, route: Route, method: str, receive: Receive) -> Reply | None:
         match route:
-            case Documents():
+            case Documents() | Hosted():
                 return None
             case Health():
                 _only(method, "GET")

@@ -8,6 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -95,14 +96,23 @@ class Documents(NamedTuple):
     """The OpenAPI document and its page."""
 
 
-Route: TypeAlias = Submit | ById | ByIdempotencyKey | ByWorkflow | ByBody | Awakeable | Health | Documents
+class Hosted(NamedTuple):
+    """Below a prefix whose routes are somebody else's."""
 
 
-def find_route(path: bytes, services: Services) -> Route:
-    """The route of this path, as the client wrote it; IngressError (400, 404) when there is none."""
+Route: TypeAlias = (
+    Submit | ById | ByIdempotencyKey | ByWorkflow | ByBody | Awakeable | Health | Documents | Hosted
+)
+
+
+def find_route(path: bytes, services: Services, hosted: Collection[bytes] = ()) -> Route:
+    """The route of this path, as the client wrote it; IngressError (400, 404) when there is none. A service
+    hides a hosted prefix of the same name."""
     trimmed = path.strip(b"/")
     segments = trimmed.split(b"/")
     count = len(segments)
+    if segments[0] in hosted and segments[0] not in services:
+        return Hosted()
     if count < 2 or count > SLASHES_MAX:
         raise IngressError(400, f"bad path: /{_text(trimmed)}")
     first = segments[0]

@@ -27,12 +27,15 @@ class Reply(NamedTuple):
 
 async def send_reply(send: Send, reply: Reply, origin: bytes | None) -> None:
     """Answer a routed request: any origin may read it."""
-    headers = reply.headers
-    headers.append(_VARY)
-    headers.append(_CREDENTIALS)
-    if origin is not None:
-        headers.append((b"access-control-allow-origin", origin))
+    reply.headers.extend(cors(origin))
     await send_bare(send, reply)
+
+
+def cors(origin: bytes | None) -> list[Header]:
+    """What lets a page from anywhere read an answer."""
+    if origin is None:
+        return [_VARY, _CREDENTIALS]
+    return [_VARY, _CREDENTIALS, (b"access-control-allow-origin", origin)]
 
 
 async def send_bare(send: Send, reply: Reply) -> None:

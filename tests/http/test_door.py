@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
-from agentdur.ingress.app import create_ingress
+from agentdur.ingress.app import Guest, create_ingress
 from agentdur.ingress.settings import IngressSettings
 from tests.http.memory_engine import MemoryEngine, as_engine
 from tests.http.serving import just, served
@@ -177,7 +177,19 @@ def test_a_long_answer_survives_the_check_for_clients_that_left(narrow: Address)
     assert narrow.ask("POST", "/Echo/slow", b"300", [JSON]).body == b'"slept"'
 
 
-# A prefix
+# A prefix, and guests
+
+
+def guest(prefix: str) -> Guest:
+    """Routes that the ingress hosts for somebody else."""
+    router = APIRouter()
+
+    @router.get("")
+    @router.get("/{name}/more")
+    def show(name: str = "all") -> str:
+        return f"{prefix} {name}"
+
+    return Guest(prefix, router)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +201,7 @@ def mounted() -> Iterator[Address]:
     def mine() -> str:
         return "mine"
 
-    outer.mount("/agents", create_ingress(as_engine(memory_world())))
+    outer.mount("/agents", create_ingress(as_engine(memory_world()), guests=[guest("chats"), guest("Echo")]))
     with served(lambda: just(outer)) as port:
         yield Address(port)
 
@@ -204,6 +216,25 @@ def test_the_ingress_lives_below_a_prefix(mounted: Address) -> None:
     assert seen["headers"][0] == ["x-restate-ingress-path", "/agents/Counter/a%2Fb/seen?q"]
     assert below.ask("GET", "/restate/health").status == 200
     assert below.ask("POST", "/").json()["message"] == "bad path: /"
+
+
+def test_guests_answer_below_their_prefix_and_any_origin_may_read_it(mounted: Address) -> None:
+    below = Address(mounted.port, b"/agents")
+    assert below.ask("GET", "/chats").json() == "chats all"
+    answer = below.ask("GET", "/chats/7/more", None, [("origin", "http://o")])
+    assert answer.json() == "chats 7"
+    assert cors_of(answer.headers) == CORS | {"access-control-allow-origin": "http://o"}
+    assert below.ask("GET", "/chats/7").status == 404
+
+
+def test_a_service_hides_a_guest_of_its_name(mounted: Address) -> None:
+    below = Address(mounted.port, b"/agents")
+    assert below.ask("GET", "/Echo").json() == {
+        "code": 400,
+        "message": "bad path: /Echo",
+        "source": "ingress",
+    }
+    assert below.ask("POST", "/Echo/echo", b"1", [JSON]).body == b"1"
 
 
 def test_the_documents_below_a_prefix_know_where_they_are(mounted: Address) -> None:
