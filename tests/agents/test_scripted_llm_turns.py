@@ -153,9 +153,9 @@ async def test_a_request_beyond_the_limit_is_refused() -> None:
 async def test_an_unknown_route_says_what_is_known() -> None:
     async with ScriptedLLM(AGENT) as llm, client_of(llm) as client:
         with pytest.raises(
-            openai.NotFoundError, match="POST /v1/responses: this server knows chat/completions"
+            openai.NotFoundError, match="POST /v1/embeddings: this server knows chat/completions"
         ):
-            await client.responses.create(model="gpt-x", input="Hello")
+            await client.embeddings.create(model="gpt-x", input="Hello")
 
 
 @pytest.mark.parametrize(

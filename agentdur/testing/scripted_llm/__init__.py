@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server whose answers are written down beforehand.
+"""An OpenAI-compatible server whose answers are written down beforehand: chat completions and responses.
 
 Rules of this package:
 1. The answer is a function of the request: whoever asks again, after a crash or a retry, gets the same
@@ -18,6 +18,7 @@ from agentdur.testing.scripted_llm.script import (
     DropBeforeHeaders,
     DropMidStream,
     EmptyChoices,
+    ErrorEvent,
     Fault,
     Garbage,
     Hang,
@@ -37,6 +38,7 @@ __all__ = [
     "DropBeforeHeaders",
     "DropMidStream",
     "EmptyChoices",
+    "ErrorEvent",
     "Fault",
     "Garbage",
     "Hang",

@@ -39,6 +39,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     model: str
     text: str | None
+    refusal: str | None
+    reasoning: str | None
     tool_calls: tuple[tuple[str, ToolCall], ...]
     finish_reason: str
     usage: Usage
@@ -53,15 +55,16 @@ def make_answer(
         (call.id or _tool_call_id(digest, position, call), call)
         for position, call in enumerate(turn.tool_calls)
     )
-    spoken = (turn.text or "") + "".join(arguments_of(call) for call in turn.tool_calls)
-    usage = turn.usage or Usage(
-        prompt_tokens=_estimate(len(msgspec.json.encode(messages))), completion_tokens=_estimate(len(spoken))
-    )
+    said = (turn.reasoning, turn.text, turn.refusal)
+    spoken = "".join(part or "" for part in said) + "".join(arguments_of(call) for call in turn.tool_calls)
+    usage = turn.usage or Usage(prompt_tokens=tokens_of(messages), completion_tokens=_estimate(len(spoken)))
     return Answer(
         id=f"chatcmpl-{request_id}",
         created=created,
         model=model,
         text=turn.text,
+        refusal=turn.refusal,
+        reasoning=turn.reasoning,
         tool_calls=calls,
         finish_reason=turn.finish_reason or ("tool_calls" if turn.tool_calls else "stop"),
         usage=usage,
@@ -79,9 +82,11 @@ def completion(answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
         "content": answer.text,
-        "refusal": None,
+        "refusal": answer.refusal,
         "annotations": [],
     }
+    if answer.reasoning is not None:
+        message["reasoning_content"] = answer.reasoning
     if answer.tool_calls:
         message["tool_calls"] = [
             {"id": id_, "type": "function", "function": {"name": call.name, "arguments": arguments_of(call)}}
@@ -164,17 +169,27 @@ def _envelope(answer: Answer, kind: str, choices: list[dict[str, Any]]) -> dict[
 
 def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
     yield {"role": "assistant", "content": "" if answer.text is not None else None, "refusal": None}
-    for piece in _pieces(answer.text or "", answer.chunk_chars):
+    for piece in pieces(answer.reasoning or "", answer.chunk_chars):
+        yield {"reasoning_content": piece}
+    for piece in pieces(answer.text or "", answer.chunk_chars):
         yield {"content": piece}
+    for piece in pieces(answer.refusal or "", answer.chunk_chars):
+        yield {"refusal": piece}
     for index, (id_, call) in enumerate(answer.tool_calls):
         function = {"name": call.name, "arguments": ""}
         yield {"tool_calls": [{"index": index, "id": id_, "type": "function", "function": function}]}
-        for piece in _pieces(arguments_of(call), answer.chunk_chars):
+        for piece in pieces(arguments_of(call), answer.chunk_chars):
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
 
 
-def _pieces(text: str, chars: int) -> Iterator[str]:
+def pieces(text: str, chars: int) -> Iterator[str]:
+    """A text as it is streamed."""
     return (text[start : start + chars] for start in range(0, len(text), chars))
+
+
+def tokens_of(messages: list[Any]) -> int:
+    """How long a conversation is, about."""
+    return _estimate(len(msgspec.json.encode(messages)))
 
 
 def _estimate(chars: int) -> int:

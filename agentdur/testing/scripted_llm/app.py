@@ -1,4 +1,4 @@
-"""The HTTP surface: chat completions and models for clients; ledger, control and health for tests.
+"""The HTTP surface: chat completions, responses and models for clients; ledger, control and health for tests.
 
 Rules of this file:
 1. Received is written to the ledger before the answer starts, finished after its last byte; nothing is
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import deque
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 import msgspec
@@ -21,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from agentdur.testing.scripted_llm import answers
+from agentdur.testing.scripted_llm.dialect import Chat, Dialect, Responses
 from agentdur.testing.scripted_llm.exchange import ClientGone, Exchange, read_body
 from agentdur.testing.scripted_llm.ledger import Ledger, LedgerEntry
 from agentdur.testing.scripted_llm.playbook import (
@@ -30,14 +33,15 @@ from agentdur.testing.scripted_llm.playbook import (
     NoTurn,
     Playbook,
     messages_sha256,
-    parse_request,
 )
+from agentdur.testing.scripted_llm.responses_kept import Shelf
 from agentdur.testing.scripted_llm.script import (
     AddedFaults,
     Control,
     DropBeforeHeaders,
     DropMidStream,
     EmptyChoices,
+    ErrorEvent,
     Fault,
     Garbage,
     Hang,
@@ -47,7 +51,17 @@ from agentdur.testing.scripted_llm.script import (
     load_control,
 )
 
+BODIES_MAX = 1000
 EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Where an answer goes, and how it is spelt."""
+
+    exchange: Exchange
+    dialect: Dialect
+    request: ChatRequest
 
 
 class Studio:
@@ -57,6 +71,9 @@ class Studio:
         self.playbook = Playbook(script)
         self.ledger = ledger
         self.stopping = False
+        self.shelf = Shelf()
+        self.bodies: deque[bytes] = deque(maxlen=BODIES_MAX)
+        """What came in last, as it came."""
 
     def replace(self, script: Script) -> None:
         """From the next request on, play this checked script; fault counts begin again."""
@@ -76,18 +93,19 @@ class Studio:
         for added in wanted.add_faults:
             self.playbook.add_faults(added)
 
-    async def complete(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """POST /v1/chat/completions."""
+    async def complete(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect) -> None:
+        """POST /v1/chat/completions or /v1/responses."""
         try:
             body = await read_body(receive)
         except ClientGone:
             return
         async with Exchange(scope, receive, send) as exchange:
-            await self._converse(exchange, scope, body)
+            self.bodies.append(body)
+            await self._converse(exchange, scope, body, dialect)
 
-    async def _converse(self, exchange: Exchange, scope: Scope, body: bytes) -> None:
+    async def _converse(self, exchange: Exchange, scope: Scope, body: bytes, dialect: Dialect) -> None:
         try:
-            request = parse_request(body)
+            request = dialect.parse(body)
         except BadRequest as refused:
             await self._refuse(exchange, self._entry(scope), "bad_request", str(refused))
             return
@@ -101,15 +119,13 @@ class Studio:
         entry = msgspec.structs.replace(entry, turn=choice.index)
         self._received(exchange, entry)
         try:
-            outcome = await self._perform(exchange, request, choice, entry)
+            outcome = await self._perform(Reply(exchange, dialect, request), choice, entry)
         except ClientGone:
             outcome = "server_stopped" if self.stopping else "client_gone"
         self._finished(entry, outcome)
 
-    async def _perform(
-        self, exchange: Exchange, request: ChatRequest, choice: Choice, entry: LedgerEntry
-    ) -> str:
-        turn = choice.turn
+    async def _perform(self, reply: Reply, choice: Choice, entry: LedgerEntry) -> str:
+        turn, exchange, request, dialect = choice.turn, reply.exchange, reply.request, reply.dialect
         answer = answers.make_answer(
             turn,
             request_id=entry.request_id.removeprefix("req_"),
@@ -120,17 +136,18 @@ class Studio:
         )
         if choice.fault is not None:
             await exchange.pause(choice.fault.delay_ms)
-            return await _strike(exchange, choice.fault, request, answer)
-        await exchange.pause(turn.delay_ms)
+            return await _strike(reply, choice.fault, answer)
+        if not dialect.answered(request, answer, turn.delay_ms):
+            await exchange.pause(turn.delay_ms)
         if not request.stream:
-            await exchange.whole(200, answers.completion(answer))
+            await exchange.whole(200, dialect.whole(request, answer))
             return "answered"
         await exchange.start(200, EVENT_STREAM, {"cache-control": "no-cache"})
-        for position, chunk in enumerate(answers.chunks(answer, include_usage=request.include_usage)):
+        for position, event in enumerate(dialect.events(request, answer)):
             if position:
                 await exchange.pause(turn.chunk_delay_ms)
-            await exchange.piece(answers.sse(chunk))
-        await exchange.piece(answers.DONE, last=True)
+            await exchange.piece(event)
+        await exchange.piece(dialect.last, last=True)
         return "answered"
 
     async def _refuse(self, exchange: Exchange, entry: LedgerEntry, outcome: str, reason: str) -> None:
@@ -199,7 +216,9 @@ def make_app(studio: Studio) -> Starlette:
     ]
     for base in ("/v1", ""):
         routes += [
-            Route(f"{base}/chat/completions", _Endpoint(studio), methods=["POST"]),
+            Route(f"{base}/chat/completions", _Endpoint(studio, Chat()), methods=["POST"]),
+            Route(f"{base}/responses", _Endpoint(studio, Responses(studio.shelf)), methods=["POST"]),
+            *studio.shelf.routes(base),
             Route(f"{base}/models", studio.models, methods=["GET"]),
         ]
     return Starlette(routes=routes, exception_handlers={404: _unknown_route})
@@ -208,14 +227,15 @@ def make_app(studio: Studio) -> Starlette:
 class _Endpoint:
     """Starlette wraps plain functions into request and response; the completions need the bare connection."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, studio: Studio, dialect: Dialect) -> None:
+        self._studio, self._dialect = studio, dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._studio.complete(scope, receive, send)
+        await self._studio.complete(scope, receive, send, self._dialect)
 
 
-async def _strike(exchange: Exchange, fault: Fault, request: ChatRequest, answer: answers.Answer) -> str:
+async def _strike(reply: Reply, fault: Fault, answer: answers.Answer) -> str:
+    exchange, request, dialect = reply.exchange, reply.request, reply.dialect
     match fault:
         case Status():
             headers = {} if fault.retry_after_s is None else {"retry-after": f"{fault.retry_after_s:g}"}
@@ -228,46 +248,63 @@ async def _strike(exchange: Exchange, fault: Fault, request: ChatRequest, answer
             await exchange.hang_up()
             return "drop_before_headers"
         case DropMidStream():
-            await _send_first_part(exchange, fault, request, answer)
+            await _send_first_part(reply, fault.after_chunks, answer)
             await exchange.hang_up()
             return "drop_mid_stream"
+        case ErrorEvent():
+            await _fail_midway(reply, fault, answer)
+            return "error_event"
         case Garbage():
-            await _send(exchange, request, whole=answers.GARBAGE_JSON, event=answers.GARBAGE_SSE)
+            await _send(reply, whole=answers.GARBAGE_JSON, events=[answers.GARBAGE_SSE])
             return "garbage"
         case EmptyChoices():
-            whole = msgspec.json.encode(answers.completion_without_choices(answer))
-            await _send(
-                exchange, request, whole=whole, event=answers.sse(answers.chunk_without_choices(answer))
-            )
+            whole = msgspec.json.encode(dialect.empty(request, answer))
+            await _send(reply, whole=whole, events=dialect.empty_events(request, answer))
             return "empty_choices"
         case _:
             assert_never(fault)
 
 
-async def _send_first_part(
-    exchange: Exchange, fault: DropMidStream, request: ChatRequest, answer: answers.Answer
-) -> None:
+async def _send_first_part(reply: Reply, events: int, answer: answers.Answer) -> int:
+    """So many events, or half of what is not streamed; how many there were."""
+    exchange, request, dialect = reply.exchange, reply.request, reply.dialect
     if not request.stream:
-        content = msgspec.json.encode(answers.completion(answer))
+        content = msgspec.json.encode(dialect.whole(request, answer))
         await exchange.start(200, "application/json", {"content-length": str(len(content))})
         await exchange.piece(content[: len(content) // 2])
-        return
+        return 0
     await exchange.start(200, EVENT_STREAM, {"cache-control": "no-cache"})
-    for chunk in answers.chunks(answer, include_usage=request.include_usage)[: fault.after_chunks]:
-        await exchange.piece(answers.sse(chunk))
+    first = dialect.events(request, answer)[:events]
+    for event in first:
+        await exchange.piece(event)
+    return len(first)
 
 
-async def _send(exchange: Exchange, request: ChatRequest, *, whole: bytes, event: bytes) -> None:
-    if not request.stream:
+async def _fail_midway(reply: Reply, fault: ErrorEvent, answer: answers.Answer) -> None:
+    if not reply.request.stream:
+        body = answers.error_body(fault.message, "server_error", fault.code)
+        await reply.exchange.whole(500, body)
+        return
+    sent = await _send_first_part(reply, fault.after_chunks, answer)
+    event = reply.dialect.error_event(sent, fault.message, fault.code)
+    await reply.exchange.piece(event + reply.dialect.last, last=True)
+
+
+async def _send(reply: Reply, *, whole: bytes, events: list[bytes]) -> None:
+    exchange = reply.exchange
+    if not reply.request.stream:
         await exchange.whole(200, whole)
         return
     await exchange.start(200, EVENT_STREAM, {"cache-control": "no-cache"})
-    await exchange.piece(event)
-    await exchange.piece(answers.DONE, last=True)
+    for event in events:
+        await exchange.piece(event)
+    await exchange.piece(reply.dialect.last, last=True)
 
 
 async def _unknown_route(request: Request, error: Exception) -> Response:
-    reason = f"{request.method} {request.url.path}: this server knows chat/completions and models only"
+    reason = (
+        f"{request.method} {request.url.path}: this server knows chat/completions, responses and models only"
+    )
     return _json(answers.error_body(reason, "invalid_request_error", "unknown_url"), status=404)
 
 

@@ -83,10 +83,19 @@ class Garbage(_FaultData, frozen=True, kw_only=True, tag="garbage"):
 
 
 class EmptyChoices(_FaultData, frozen=True, kw_only=True, tag="empty_choices"):
-    """Status 200 and a well-formed completion without any choice."""
+    """Status 200 and a well-formed completion without any choice, or a response without output."""
 
 
-Fault: TypeAlias = Status | Hang | DropBeforeHeaders | DropMidStream | Garbage | EmptyChoices
+class ErrorEvent(_FaultData, frozen=True, kw_only=True, tag="error_event"):
+    """After `after_chunks` chunks of a stream the provider says that it failed, in the stream itself. An
+    answer that is not streamed has status 500 instead."""
+
+    after_chunks: Count = 2
+    message: str = "The server had an error while processing your request."
+    code: str = "server_error"
+
+
+Fault: TypeAlias = Status | Hang | DropBeforeHeaders | DropMidStream | Garbage | EmptyChoices | ErrorEvent
 
 
 class ToolCall(_Data, frozen=True, kw_only=True):
@@ -122,10 +131,13 @@ class Turn(_Data, frozen=True, kw_only=True):
     """One answer of the model.
 
     `at`: the number of assistant messages in the conversations it answers; default one more than the turn
-    before it in the same sequence (see `Script`), 0 for the first.
+    before it in the same sequence (see `Script`), 0 for the first. `reasoning`: said before the answer,
+    as `reasoning_content` in chat completions, as a summary in responses.
     """
 
     text: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     when: When | None = None
     at: Count | None = None
@@ -252,7 +264,7 @@ def _check(script: Script) -> None:
 
 def _check_turn(index: int, turn: Turn) -> None:
     endless = [position for position, fault in enumerate(turn.faults) if fault.times is None]
-    if turn.text is None and not turn.tool_calls and not endless:
+    if turn.text is None and turn.refusal is None and not turn.tool_calls and not endless:
         raise ScriptError("give a text, tool_calls, or a fault that strikes always", turn=index, field="text")
     if endless and endless[0] < len(turn.faults) - 1:
         reason = "strikes always, so the faults after it never would"

@@ -12,8 +12,9 @@ import asyncio
 import os
 import socket
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -49,6 +50,10 @@ class ScriptedLLM:
     def ledger(self) -> tuple[LedgerEntry, ...]:
         """All entries so far."""
         return self._studio.ledger.entries
+
+    def bodies(self) -> list[Any]:
+        """The bodies of the requests so far (of the last thousand), which must all be JSON."""
+        return [msgspec.json.decode(body) for body in self._studio.bodies]
 
     def replace(self, script: ScriptSource) -> None:
         """Play another script from the next request on."""
