@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
 
 from agentdur.testing.scripted_llm import ScriptedLLM, Turn
 from tests.support.fixtures import stage
+
+os.environ.setdefault("AGENT_MODEL", "openai/scripted")  # read when an example is imported
 
 __all__ = ["llm", "stage"]
 
