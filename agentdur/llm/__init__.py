@@ -8,16 +8,32 @@ belongs, and not in the first call.
 
 from agentdur.llm.answer import ModelAnswer, ToolCall, Usage
 from agentdur.llm.completion import completion
-from agentdur.llm.errors import BadModelAnswer, ModelBusy, ModelRefused, ModelTimeout, ModelUnavailable
+from agentdur.llm.errors import (
+    AnswerMisfit,
+    BadModelAnswer,
+    ModelBusy,
+    ModelError,
+    ModelFailed,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from agentdur.llm.limiter import limits
+from agentdur.llm.request import Timeouts
 
 __all__ = [
+    "AnswerMisfit",
     "BadModelAnswer",
     "ModelAnswer",
     "ModelBusy",
+    "ModelError",
+    "ModelFailed",
     "ModelRefused",
     "ModelTimeout",
     "ModelUnavailable",
+    "Timeouts",
     "ToolCall",
     "Usage",
     "completion",
+    "limits",
 ]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
 from agentdur.llm.answer import ModelAnswer
-from agentdur.llm.errors import ModelRefused
-from agentdur.llm.litellm_client import ask
+from agentdur.llm.call import ModelCall, within_a_handler
+from agentdur.llm.errors import AnswerMisfit, ModelFailed, ModelRefused, ModelUnavailable, revived
+from agentdur.llm.request import PATIENCE, PATIENCE_WITH_FALLBACK, TIMEOUT, Request, Timeouts, timeouts
+from agentdur.llm.structured import Form, repair
 from agentdur.sdk.context import Context, branch_of
 from agentdur.sdk.exceptions import TerminalError
-from agentdur.sdk.note import note
 from agentdur.sdk.step import current_context
 from agentdur.sdk.steps import RunOptions
 
-TIMEOUT = timedelta(minutes=10)
-"""How long a model may take for its whole answer, unless the call says otherwise."""
+BEFORE_A_FALLBACK: RunOptions[ModelAnswer] = RunOptions(
+    max_attempts=3, initial_retry_interval=timedelta(milliseconds=500)
+)
+"""How often a model is tried when another one can be asked, unless the call has options of its own."""
 
 
 class HasSpec(Protocol):
@@ -37,8 +39,13 @@ async def completion(
     response_format: Any = None,
     *,
     role: str = "",
-    timeout: timedelta = TIMEOUT,
+    timeout: timedelta | Timeouts = TIMEOUT,
     options: RunOptions[ModelAnswer] | None = None,
+    stream: bool = False,
+    fallbacks: Sequence[str] = (),
+    repairs: int = 1,
+    patience: timedelta | None = None,
+    allow_ephemeral: bool = False,
     **settings: Any,
 ) -> ModelAnswer:
     """Ask a model, once: the answer is a step of the journal, and a replay costs nothing.
@@ -46,37 +53,93 @@ async def completion(
     `ctx` None means the handler that is running. `model`, `messages` and the settings (temperature, api_base
     and so on) are LiteLLM's. The step is named `llm:<role>`, by default after the service: names are part of
     the journal, so a role must not change under running invocations, while the model may. `options` replaces
-    the invocation's retry policy for this call.
+    the invocation's retry policy for this call; `patience` bounds how long it waits where waiting costs no
+    attempt. With `stream` what the model says goes out while it says it; the journal holds the whole answer.
 
-    Raises ModelRefused when the provider will not answer this request at all; everything else is retried.
+    `response_format`: a type (pydantic model, dataclass, TypedDict, Struct), or the provider's own words for
+    one. An answer that does not fit the type goes back to the model, `repairs` times; then AnswerMisfit is
+    raised.
+    `fallbacks` are asked in turn when a model refuses what another may take, or has failed as often as its
+    options allow; each is a step of its own, `llm:<role>/fallback`.
+
+    Raises ModelRefused when the provider will not answer this request at all, BudgetExceeded within a budget;
+    everything else is retried. Outside of a handler it raises NotInHandler, unless `allow_ephemeral` says
+    that nothing need be journaled: then nothing is retried either.
     """
-    context = ctx if ctx is not None else current_context()
+    context = ctx
+    if ctx is None and (within_a_handler() or not allow_ephemeral):
+        context = current_context()
     given = {**settings}
     if tools:
         given["tools"] = [dict(t) if isinstance(t, Mapping) else dict(t.spec) for t in tools]
-    if response_format is not None:
-        given["response_format"] = response_format
-    said = [dict(message) for message in messages]  # the step runs later: what is sent is what was given
-
-    async def call_model() -> ModelAnswer:
-        began = time.monotonic()
-        answer = await ask(model, said, given, timeout)
-        note(
-            model=answer.model,
-            prompt_tokens=answer.usage.prompt_tokens,
-            completion_tokens=answer.usage.completion_tokens,
-            cost=answer.cost,
-            request_id=answer.request_id,
-            latency_ms=round((time.monotonic() - began) * 1000),
-        )
+    form = None if response_format is None else Form(response_format)
+    if form is not None:
+        given["response_format"] = form.sent
+    if patience is None:
+        patience = PATIENCE_WITH_FALLBACK if fallbacks else PATIENCE
+    first = Request(
+        model=model, messages=[dict(message) for message in messages], settings=given,
+        times=timeouts(timeout), stream=stream, patience=patience,
+    )  # fmt: skip
+    name = f"llm:{role}" if role or context is None else f"llm:{branch_of(context).attempt.target.service}"
+    asked = _Asked(context, tuple(fallbacks), options)
+    answer = await asked.answer(first, name)
+    if form is None:
         return answer
+    return await _fitting(asked, replace(first), answer, form=form, repairs=repairs, name=name)
 
-    name = f"llm:{role or branch_of(context).attempt.target.service}"
-    how = replace(options or RunOptions(), type_hint=ModelAnswer)
-    try:
-        result: ModelAnswer = await context.run_typed(name, call_model, how)
-    except TerminalError as error:
-        if ModelRefused.is_one(error):  # from the journal it comes without its class
-            raise ModelRefused(error.message, error.status_code, error.metadata) from None
-        raise
-    return result
+
+async def _fitting(
+    asked: _Asked, request: Request, answer: ModelAnswer, *, form: Form, repairs: int, name: str
+) -> ModelAnswer:
+    """The answer, or the first one that fits after telling the model what does not."""
+    left = repairs
+    while (misfit := form.misfit(answer)) is not None:
+        if left <= 0:
+            raise AnswerMisfit(
+                f"{answer.model or request.model}: {misfit}", 500, {"answer": answer.text[:1000]}
+            )
+        left -= 1
+        request = replace(request, messages=repair(request.messages, answer, misfit))
+        answer = await asked.answer(request, f"{name}/repair")
+    return answer
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Where a call is journaled, and whom it may ask."""
+
+    context: Context | None
+    fallbacks: tuple[str, ...]
+    options: RunOptions[ModelAnswer] | None
+
+    async def answer(self, request: Request, name: str) -> ModelAnswer:
+        """The answer of the first model that gives one."""
+        models = (request.model, *self.fallbacks)
+        for number, model in enumerate(models):
+            last = number == len(models) - 1
+            call = ModelCall(replace(request, model=model), asked=request.model)
+            try:
+                return await self._one(call, f"{name}/fallback" if number else name, last)
+            except ModelRefused as refused:
+                if last or not refused.for_this_model:
+                    raise
+            except (ModelFailed, ModelUnavailable):
+                if last:
+                    raise
+        raise AssertionError("the last model answers or raises")
+
+    async def _one(self, call: ModelCall, name: str, last: bool) -> ModelAnswer:
+        if self.context is None:
+            return await call.run()
+        options = self.options
+        if not last and (options is None or not options.retries):
+            options = (
+                BEFORE_A_FALLBACK if options is None else replace(BEFORE_A_FALLBACK, serde=options.serde)
+            )
+        how = replace(options or RunOptions(), type_hint=ModelAnswer)
+        try:
+            result: ModelAnswer = await self.context.run_typed(name, call.run, how)
+        except TerminalError as error:
+            raise revived(error) from None
+        return result

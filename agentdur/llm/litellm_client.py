@@ -17,8 +17,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
 from agentdur.llm.answer import ModelAnswer, Usage
 from agentdur.llm.errors import BadModelAnswer, ModelBusy, ModelRefused, ModelTimeout, ModelUnavailable
+from agentdur.llm.request import PATIENCE, Request, Timeouts
+from agentdur.llm.streaming import Hear, Hearing
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or the import fetches a price list
 try:
@@ -37,18 +41,18 @@ _FIXED = {
     # proxy to find out whether there are any.
     "_skip_mcp_handler": True,
 }
+_STREAMED = {"stream_options": {"include_usage": True}}
 _RETRIED = frozenset({408, 409, 429})
 _NO_ANSWER = "the model's answer holds no choice"
 
 
 async def ask(model: str, messages: list[Any], settings: dict[str, Any], timeout: timedelta) -> ModelAnswer:
     """One request, without retries. When this coroutine is cancelled, the connection is closed."""
-    if litellm is None:
-        raise ModuleNotFoundError("models are called through LiteLLM: pip install 'agentdur[litellm]'")
+    acompletion = _client().acompletion
     seconds = timeout.total_seconds()
     try:
         async with asyncio.timeout(seconds):  # the client's own limit counts from byte to byte
-            response = await litellm.acompletion(
+            response = await acompletion(
                 model=model, messages=messages, timeout=seconds, **settings, **_FIXED
             )
     except TimeoutError as late:
@@ -56,6 +60,89 @@ async def ask(model: str, messages: list[Any], settings: dict[str, Any], timeout
     except Exception as error:
         raise translated(model, error) from error
     return answer_of(model, response)
+
+
+async def listen(request: Request, hear: Hear) -> ModelAnswer:
+    """One streamed request, without retries; `hear` is told what comes while it comes. The answer is whole,
+    or an error is raised. When this coroutine is cancelled, the connection is closed."""
+    loop = asyncio.get_running_loop()
+    model, clock = request.model, Clock(request.times, loop.time())
+    hearing, chunks = Hearing(hear), []
+    stream: Any = None
+    try:
+        async with asyncio.timeout_at(clock.until) as limit:
+            stream = await _client().acompletion(
+                model=model, messages=request.messages, timeout=request.times.total.total_seconds(),
+                **{**_STREAMED, **request.settings, "stream": True}, **_FIXED,
+            )  # fmt: skip
+            async for chunk in stream:
+                chunks.append(chunk)
+                hearing.take(chunk)
+                limit.reschedule(clock.heard(loop.time(), hearing.begun))
+    except TimeoutError as late:
+        raise ModelTimeout(f"{model}: {clock.late()}", 504) from late
+    except Exception as error:
+        raise translated(model, error) from error
+    finally:
+        if stream is not None:
+            await stream.aclose()
+    if stream.received_finish_reason is None:
+        raise BadModelAnswer(f"{model}: the stream ended without a reason to finish", 502)
+    return hearing.finish(_built(request, stream, chunks, hearing))
+
+
+class Clock:
+    """When a stream is given up: each limit counts from its own beginning."""
+
+    def __init__(self, times: Timeouts, now: float) -> None:
+        self._times = times
+        self._end = now + times.total.total_seconds()
+        self._which = "no whole answer", times.total
+        self.until = self._end
+        self._narrow(now, "no first token", times.first_token)
+
+    def heard(self, now: float, begun: bool) -> float:
+        """A chunk came; the new limit. What holds nothing to read is no first token."""
+        if begun or self._times.first_token is None:
+            self.until, self._which = self._end, ("no whole answer", self._times.total)
+            self._narrow(now, "nothing more", self._times.idle)
+        return self.until
+
+    def _narrow(self, now: float, what: str, limit: timedelta | None) -> None:
+        if limit is not None and now + limit.total_seconds() < self.until:
+            self.until, self._which = now + limit.total_seconds(), (what, limit)
+
+    def late(self) -> str:
+        """What did not come in time."""
+        what, limit = self._which
+        return f"{what} within {limit.total_seconds():g} s"
+
+
+def _built(request: Request, stream: Any, chunks: list[Any], hearing: Hearing) -> ModelAnswer:
+    """The answer that a stream's chunks are."""
+    whole = litellm.stream_chunk_builder(chunks, messages=request.messages)
+    if whole is None or not whole.choices:
+        raise BadModelAnswer(f"{request.model}: {_NO_ANSWER}", 502)
+    whole._hidden_params = {
+        **(getattr(stream, "_hidden_params", None) or {}), "response_cost": _cost(request.model, whole)
+    }  # fmt: skip
+    answer = answer_of(request.model, whole)
+    return msgspec.structs.replace(
+        answer, message=hearing.whole(answer.message), finish_reason=stream.received_finish_reason or "stop"
+    )
+
+
+def _cost(model: str, response: Any) -> float | None:
+    try:
+        return float(litellm.completion_cost(completion_response=response, model=model))
+    except Exception:  # LiteLLM raises a plain Exception for a model whose price it does not know
+        return None
+
+
+def _client() -> Any:
+    if litellm is None:
+        raise ModuleNotFoundError("models are called through LiteLLM: pip install 'agentdur[litellm]'")
+    return litellm
 
 
 def answer_of(model: str, response: Any) -> ModelAnswer:
@@ -107,6 +194,11 @@ def _request_id(hidden: dict[str, Any]) -> str:
 
 def translated(model: str, error: Exception) -> Exception:
     """LiteLLM's exception as one of ours; what is no failed request (a bug, a bad setting) stays as it is."""
+    if isinstance(error, ModelUnavailable):
+        return error
+    inner = getattr(error, "original_exception", None)
+    if isinstance(inner, Exception):  # LiteLLM wraps what goes wrong within a stream
+        error = inner
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
         return error
@@ -116,11 +208,23 @@ def translated(model: str, error: Exception) -> Exception:
     headers = _headers(error)
     if _worth_another_try(error, status, headers):
         if status == 429:
-            return ModelBusy(said, status, _retry_after(headers))
+            return _busy(said, _retry_after(headers))
         if _unreadable(error):
             return BadModelAnswer(said, 502)
         return ModelUnavailable(said, status, _retry_after(headers))
-    return ModelRefused(said, status, {"kind": ModelRefused.KIND, "model": model})
+    return ModelRefused(said, status, {"model": model, "reason": _reason(error, status)})
+
+
+def _busy(said: str, wait: timedelta | None) -> ModelBusy:
+    """With a time to wait it costs no attempt; without, the policy backs off."""
+    return ModelBusy(said, 429, wait, patience=None if wait is None else PATIENCE)
+
+
+def _reason(error: Exception, status: int) -> str:
+    """Why it was refused: what may be different for another model, and what not."""
+    if isinstance(error, litellm.ContextWindowExceededError):
+        return "context_window"
+    return {401: "auth", 403: "forbidden", 404: "unknown_model", 429: "quota"}.get(status, "invalid")
 
 
 def _answered(error: BaseException | None) -> bool:

@@ -34,6 +34,13 @@ def terminal_in(error: BaseException | None) -> TerminalError | None:
 class RetryableError(Exception):
     """Ends the attempt; the next one starts after `retry_after`, or when the retry policy says so."""
 
+    counted = True
+    """False: the failure uses up no attempt of a step's policy, it only asks for patience."""
+    patience: timedelta | None = None
+    """How long a step may wait on failures that are not counted; then its policy is exhausted."""
+    metadata: dict[str, str] | None = None
+    """Given to the terminal failure that this becomes when a step's policy is exhausted."""
+
     def __init__(self, message: str, status_code: int = 500, retry_after: timedelta | None = None) -> None:
         super().__init__(message)
         self.message = message

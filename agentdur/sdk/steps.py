@@ -257,22 +257,41 @@ def failed(attempt: Attempt, future: RunFuture[Any], error: BaseException, began
     if attempt.step_failures is None:
         attempt.step_failures = {}
     failures, first = attempt.step_failures.get(future.completion, (0, began))
-    failures += 1
+    retryable = error if isinstance(error, RetryableError) else None
+    failures += retryable is None or retryable.counted
     attempt.step_failures[future.completion] = (failures, first)
     if isinstance(error, NotSerializable | EntryTooLarge):
         return j.Failure(500, str(error), (("agentdur_code", error.code),))
+    delay = None if retryable is None else retryable.retry_after
+    seconds = attempt.loop.time() - first
     explicit = options is not None and options.retries
-    if explicit and options is not None and options.exhausted(failures, attempt.loop.time() - first):
-        return j.Failure(500, repr(error))
-    delay_ms = None
-    if isinstance(error, RetryableError) and error.retry_after is not None:
-        delay_ms = int(error.retry_after.total_seconds() * 1000)
-    elif explicit and options is not None:
-        delay_ms = int(options.delay(failures).total_seconds() * 1000)
+    if retryable is not None and not retryable.counted:
+        if _out_of_patience(retryable, seconds):
+            return given_up(error)
+    elif explicit and options is not None and options.exhausted(failures, seconds):
+        return given_up(error)
+    if delay is None and explicit and options is not None:
+        delay = options.delay(max(1, failures))
+    delay_ms = None if delay is None else int(delay.total_seconds() * 1000)
     trace = "".join(traceback.format_exception(error))
     code = error.status_code if isinstance(error, RetryableError) else 500
     failure = j.Failure(code, f"step '{future.name}': {error!r}", (), trace)
     raise _StepFailed(Failed(error=failure, delay_ms=delay_ms))
+
+
+def given_up(error: BaseException) -> j.Failure:
+    """The failure that a step's result is when the action may not run again."""
+    if isinstance(error, RetryableError) and error.metadata is not None:
+        return j.Failure(error.status_code, error.message, tuple(sorted(error.metadata.items())))
+    return j.Failure(500, repr(error))
+
+
+def _out_of_patience(error: RetryableError, seconds: float) -> bool:
+    """True when the wait that is asked for would take the step beyond the patience it has."""
+    if error.patience is None:
+        return False
+    wait = timedelta() if error.retry_after is None else error.retry_after
+    return timedelta(seconds=seconds) + wait > error.patience
 
 
 def meta_of(branch: Branch) -> str:

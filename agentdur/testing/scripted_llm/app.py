@@ -45,6 +45,7 @@ from agentdur.testing.scripted_llm.script import (
     Fault,
     Garbage,
     Hang,
+    NoFinish,
     Script,
     ScriptError,
     Status,
@@ -254,6 +255,13 @@ async def _strike(reply: Reply, fault: Fault, answer: answers.Answer) -> str:
         case ErrorEvent():
             await _fail_midway(reply, fault, answer)
             return "error_event"
+        case NoFinish():
+            await _send_first_part(reply, fault.after_chunks, answer)
+            if request.stream:
+                await exchange.piece(dialect.last, last=True)
+            else:
+                await exchange.hang_up()
+            return "no_finish"
         case Garbage():
             await _send(reply, whole=answers.GARBAGE_JSON, events=[answers.GARBAGE_SSE])
             return "garbage"

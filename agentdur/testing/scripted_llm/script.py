@@ -95,7 +95,16 @@ class ErrorEvent(_FaultData, frozen=True, kw_only=True, tag="error_event"):
     code: str = "server_error"
 
 
-Fault: TypeAlias = Status | Hang | DropBeforeHeaders | DropMidStream | Garbage | EmptyChoices | ErrorEvent
+class NoFinish(_FaultData, frozen=True, kw_only=True, tag="no_finish"):
+    """A stream ends in good order after `after_chunks` chunks, and never says why it ended. An answer that is
+    not streamed is cut in the middle of its body."""
+
+    after_chunks: Count = 2
+
+
+Fault: TypeAlias = (
+    Status | Hang | DropBeforeHeaders | DropMidStream | Garbage | EmptyChoices | ErrorEvent | NoFinish
+)
 
 
 class ToolCall(_Data, frozen=True, kw_only=True):
