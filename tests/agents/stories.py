@@ -31,11 +31,14 @@ class Story:
     model_calls: int = 0
     at_most: int = 1
     """How many model calls are under way at once, at most: what a crash may make run again."""
+    fresh: bool = False
+    """The example builds a provider's client when it is imported, from the environment of that moment."""
 
     @property
     def app(self) -> App:
         """The example's App."""
-        found = importlib.import_module(f"examples.agents.{self.example}").app
+        module = importlib.import_module(f"examples.agents.{self.example}")
+        found = (importlib.reload(module) if self.fresh else module).app
         assert isinstance(found, App)
         return found
 
@@ -155,5 +158,14 @@ STORIES = [
         model_calls=1,
         turns=[says("All about ferries.", system="Write a report.")],
         answer="All about ferries.",
+    ),
+    Story(
+        example="langchain_agent", service="Weather", handler="ask", given="umbrella?", model_calls=2,
+        fresh=True,
+        turns=[
+            Turn(tool_calls=(ToolCall(name="forecast", arguments={"city": "Oslo"}),)),
+            Turn(text="Yes, take one."),
+        ],
+        answer="Yes, take one.",
     ),
 ]  # fmt: skip
