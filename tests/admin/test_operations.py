@@ -20,23 +20,17 @@ TABLE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("action", "status", "answer"),
-    [
-        (action, status, answer)
-        for action, row in TABLE.items()
-        for status, answer in zip(STATUSES, row, strict=True)
-    ],
-)
-async def test_what_an_action_does_depends_on_the_status(world: World, action: str, status: str, answer: int):
-    invocation = await world.started(status)
-    given = await world.http.patch(f"/invocations/{invocation}/{action}")
-    assert given.status_code == answer, given.text
-    if answer >= 400:
-        body = given.json()
-        assert set(body) == {"message", "restate_code"}
-        assert body["restate_code"] is None
-        assert invocation in body["message"]
+@pytest.mark.parametrize("action", TABLE)
+async def test_what_an_action_does_depends_on_the_status(world: World, action: str):
+    for status, answer in zip(STATUSES, TABLE[action], strict=True):
+        invocation = await world.started(status)
+        given = await world.http.patch(f"/invocations/{invocation}/{action}")
+        assert given.status_code == answer, (status, given.text)
+        if answer >= 400:
+            body = given.json()
+            assert set(body) == {"message", "restate_code"}
+            assert body["restate_code"] is None
+            assert invocation in body["message"]
 
 
 @pytest.mark.parametrize("action", list(TABLE))

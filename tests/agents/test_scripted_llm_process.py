@@ -65,6 +65,7 @@ async def test_a_process_serves_is_controlled_and_ends(shop: ScriptedLLMProcess,
         await ask(shop)
 
 
+@pytest.mark.slow
 async def test_a_ledger_outlives_its_killed_server_and_the_next_one_counts_on(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     with scripted_llm_process([Turn(text="Hello", faults=(Hang(per="turn"),))], ledger=path) as llm:
@@ -83,6 +84,7 @@ async def test_a_ledger_outlives_its_killed_server_and_the_next_one_counts_on(tm
     assert outcomes(read_ledger(path)) == [None, "answered", "answered"]
 
 
+@pytest.mark.slow
 async def test_a_server_does_not_outlive_the_test_that_was_killed(tmp_path: Path) -> None:
     program = (
         "import time\n"
@@ -110,6 +112,7 @@ def accepts(url: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 async def test_the_command_prints_its_url_and_stops_when_asked(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text('[{"text": "Hello"}]')
@@ -125,6 +128,7 @@ async def test_the_command_prints_its_url_and_stops_when_asked(tmp_path: Path) -
         assert await process.wait() == 0
 
 
+@pytest.mark.slow
 async def test_the_command_refuses_a_bad_script_with_its_reason(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text('[{"text": "Hello"}, {"text": "Bye", "delay_ms": "long"}]')
@@ -136,6 +140,7 @@ async def test_the_command_refuses_a_bad_script_with_its_reason(tmp_path: Path) 
     assert "turn 1, field delay_ms: Expected `int`, got `str`" in ended.stderr
 
 
+@pytest.mark.slow
 async def test_a_process_that_cannot_start_says_why() -> None:
     async with ScriptedLLM(AGENT) as first:
         port = int(first.url.rpartition(":")[2])

@@ -11,6 +11,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 
 LINES_PER_FILE_MAX = 499
@@ -39,7 +40,7 @@ def line_width(source: str) -> list[str]:
 def function_length(source: str) -> list[str]:
     """A function stays under 60 lines, from its `def` to its end; decorators do not count."""
     complaints = []
-    for function in _functions(ast.parse(source)):
+    for function in _functions(source):
         lines = (function.end_lineno or function.lineno) - function.lineno + 1
         if lines > LINES_PER_FUNCTION_MAX:
             complaints.append(f"{function.lineno}: {lines} lines in {function.name}()")
@@ -51,10 +52,9 @@ def positional_parameters(source: str) -> list[str]:
 
     An `@override` keeps the signature of its base class, whoever chose it.
     """
-    tree = ast.parse(source)
-    methods = {id(item) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for item in node.body}
+    methods = {id(item) for node in _nodes(source) if isinstance(node, ast.ClassDef) for item in node.body}
     complaints = []
-    for function in _functions(tree):
+    for function in _functions(source):
         decorators = {ast.unparse(each).rpartition(".")[2] for each in function.decorator_list}
         if "override" in decorators:
             continue
@@ -68,7 +68,10 @@ def positional_parameters(source: str) -> list[str]:
 def imports_inside_functions(source: str, adapts: str | None = None) -> list[str]:
     """Imports live at the top of the file; only the package which this file adapts may come late."""
     complaints: dict[int, str] = {}
-    for function in _functions(ast.parse(source)):
+    inside = {
+        node for node in _nodes(source) if isinstance(node, ast.Import | ast.ImportFrom) and node.col_offset
+    }
+    for function in _functions(source) if inside else ():
         for node in ast.walk(function):
             for module in _imported(node):
                 if adapts is None or not (module == adapts or module.startswith(f"{adapts}.")):
@@ -78,12 +81,14 @@ def imports_inside_functions(source: str, adapts: str | None = None) -> list[str
 
 def bare_except(source: str) -> list[str]:
     """Every `except` names what it catches."""
-    handlers = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ExceptHandler))
+    handlers = (node for node in _nodes(source) if isinstance(node, ast.ExceptHandler))
     return [f"{handler.lineno}: bare except" for handler in handlers if handler.type is None]
 
 
 def unexplained_ignore(source: str) -> list[str]:
     """`# type: ignore[code]  # reason`: the code and the reason are both there."""
+    if not IGNORE.search(source):
+        return []
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = (token for token in tokens if token.type == tokenize.COMMENT)
     return [
@@ -95,7 +100,7 @@ def unexplained_ignore(source: str) -> list[str]:
 
 def missing_docstring(source: str) -> list[str]:
     """Every module opens with a docstring."""
-    return [] if ast.get_docstring(ast.parse(source)) else ["1: no docstring"]
+    return [] if ast.get_docstring(_nodes(source)[0]) else ["1: no docstring"]
 
 
 def import_cycle(imports: Mapping[str, Iterable[str]]) -> list[str]:
@@ -112,9 +117,7 @@ def error_codes(sources: Iterable[str]) -> dict[str, list[str]]:
 
     An error class has a built-in exception, or another error class of these sources, among its ancestors.
     """
-    classes = [
-        node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)
-    ]
+    classes = [node for source in sources for node in _nodes(source) if isinstance(node, ast.ClassDef)]
     errors = _error_class_names(classes)
     claims: dict[str, list[str]] = {}
     for node in classes:
@@ -132,8 +135,14 @@ def undocumented_errors(claims: Mapping[str, list[str]], pages: set[str]) -> lis
     ]
 
 
-def _functions(tree: ast.AST) -> Iterator[Function]:
-    return (node for node in ast.walk(tree) if isinstance(node, Function))
+@lru_cache(maxsize=1)
+def _nodes(source: str) -> tuple[ast.AST, ...]:
+    """All there is in a source. Its checks share it; the next source takes its place."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
+def _functions(source: str) -> Iterator[Function]:
+    return (node for node in _nodes(source) if isinstance(node, Function))
 
 
 def _imported(node: ast.AST) -> list[str]:

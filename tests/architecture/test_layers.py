@@ -50,13 +50,27 @@ def test_an_empty_skeleton_keeps_the_contracts(skeleton: Path):
     ("contract", "file", "line"),
     [
         ("Imports point down", "core/rule.py", "import agentdur.runtime"),
-        ("Imports point down", "ingress/route.py", "import agentdur.admin"),
-        ("Imports point down", "unplaced/__init__.py", ""),
+        pytest.param(
+            "Imports point down", "ingress/route.py", "import agentdur.admin", marks=pytest.mark.slow
+        ),
+        pytest.param("Imports point down", "unplaced/__init__.py", "", marks=pytest.mark.slow),
         ("The core does no I/O and has no clock", "core/rule.py", "import time"),
-        ("The core does no I/O and has no clock", "core/rule.py", "from pydantic import BaseModel"),
-        ("The engine knows no agents", "runtime/engine.py", "import agentdur.llm"),
+        pytest.param(
+            "The core does no I/O and has no clock",
+            "core/rule.py",
+            "from pydantic import BaseModel",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "The engine knows no agents", "runtime/engine.py", "import agentdur.llm", marks=pytest.mark.slow
+        ),
         ("Frontends reach storage through the engine", "ingress/route.py", "import agentdur.stores"),
-        ("Frontends reach storage through the engine", "admin/query.py", "import sqlite3"),
+        pytest.param(
+            "Frontends reach storage through the engine",
+            "admin/query.py",
+            "import sqlite3",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_planted_violation_breaks_its_contract(skeleton: Path, contract: str, file: str, line: str):

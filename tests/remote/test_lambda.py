@@ -207,10 +207,10 @@ def broken(event: Any, context: Any) -> Any:
     ("body", "function", "status", "code"),
     [
         ({"arn": "arn:aws:lambda:eu-central-1:123456789012:function:agents"}, None, 400, None),
-        ({"arn": "http://localhost"}, None, 400, None),
-        ({"assume_role_arn": "me"}, None, 400, None),
+        pytest.param({"arn": "http://localhost"}, None, 400, None, marks=pytest.mark.slow),
+        pytest.param({"assume_role_arn": "me"}, None, 400, None, marks=pytest.mark.slow),
         ({}, streaming, 500, "META0015"),
-        ({}, broken, 500, "META0003"),
+        pytest.param({}, broken, 500, "META0003", marks=pytest.mark.slow),
         ({}, lambda event, context: "hello", 500, "META0003"),
     ],
     ids=["no version", "no arn", "no role", "streaming", "broken", "no answer"],

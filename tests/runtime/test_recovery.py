@@ -22,6 +22,7 @@ from agentdur.core.target import HandlerKind, ServiceKind, Target
 from agentdur.runtime import slots
 from agentdur.runtime.owner import Engine, Knobs
 from agentdur.stores import MemoryStore
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Ledger, Stage, check_journal, until
 from tests.support.stories import crash_after_crash, every_crash
 
@@ -103,6 +104,7 @@ async def test_an_acknowledged_send_is_never_lost(stage: Stage):
     assert ledger.lines == []
 
 
+@IN_MEMORY_AT_ONCE
 async def test_a_whole_story_with_a_crash_at_every_commit(stage: Stage):
     """Steps, state, calls, sends, sleeps, promises of time and chance in one handler."""
     svc, obj, ledger = Service("Work"), VirtualObject("Counter"), Ledger()
@@ -141,6 +143,7 @@ async def test_a_whole_story_with_a_crash_at_every_commit(stage: Stage):
     assert await every_crash(stage, (svc, obj), ask, check, stride=stride) >= 6
 
 
+@IN_MEMORY_AT_ONCE
 @pytest.mark.parametrize("commits", [3, 4, 5])
 async def test_a_story_ends_although_every_engine_soon_dies(stage: Stage, commits: int):
     svc, obj = Service("Work"), VirtualObject("Counter")

@@ -15,6 +15,7 @@ from agentdur.core.errors import StoreError, StoreFailed, StoreFull
 from agentdur.core.ids import InvocationId
 from agentdur.runtime.owner import Knobs
 from tests.support.failing import Broken, FailingStore
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Ledger, Stage, check_journal, until
 
 SOON = timedelta(milliseconds=20)
@@ -81,6 +82,7 @@ async def insist(stage: Stage, ask: Callable[[], Awaitable[Any]]) -> Any:
             await alive(stage)
 
 
+@IN_MEMORY_AT_ONCE
 @pytest.mark.parametrize("commit", range(1, 9))
 async def test_whichever_commit_fails_the_end_is_the_same(stage: Stage, failing: FailingStore, commit: int):
     ledger = Ledger()

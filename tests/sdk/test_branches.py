@@ -12,6 +12,7 @@ import pytest
 
 from agentdur import Context, RunOptions, Service, TerminalError
 from agentdur.core import journal as j
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Ledger, Stage, check_journal, until
 from tests.support.stories import every_crash
 
@@ -106,6 +107,7 @@ WAYS = {
 }
 
 
+@IN_MEMORY_AT_ONCE
 @pytest.mark.parametrize("way", WAYS)
 async def test_tasks_replay_however_they_interleave(stage: Stage, way: str):
     """Twelve attempts, each with other interleavings and failing at another place."""
@@ -134,6 +136,7 @@ async def test_tasks_replay_however_they_interleave(stage: Stage, way: str):
         check_journal(stage.journal(sent.invocation_id))
 
 
+@IN_MEMORY_AT_ONCE
 @pytest.mark.parametrize("way", ["by_gather", "by_task_group", "by_anyio", "by_helpers"])
 async def test_tasks_replay_after_a_crash_at_any_commit(stage: Stage, way: str):
     svc, ledger = Service("Branches"), Ledger()

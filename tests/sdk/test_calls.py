@@ -13,6 +13,7 @@ from agentdur.core.errors import BadDefinition
 from agentdur.core.ids import InvocationId, parse_invocation_id
 from agentdur.core.journal import Success
 from agentdur.core.ports import Filter
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Ledger, Stage, check_journal, until, until_it_is
 from tests.support.stories import every_crash
 
@@ -146,6 +147,7 @@ async def test_an_idempotency_key_makes_two_calls_one(stage: Stage):
     assert ledger.counts == {"paid 1": 1, "paid 4": 1}
 
 
+@IN_MEMORY_AT_ONCE
 async def test_calls_and_sends_happen_exactly_once_whatever_crashes(stage: Stage):
     """Each callee counts in its own state: exactly once inside."""
     svc, obj = Service("Caller"), VirtualObject("Counter")

@@ -10,6 +10,7 @@ from agentdur import Context, Service, TerminalError
 from agentdur.core import journal as j
 from agentdur.core.ids import InvocationId
 from tests.support.cancelling import cancel, ended_cancelled, waiting
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Ledger, Stage, check_journal, until
 from tests.support.stories import every_crash
 
@@ -129,6 +130,7 @@ async def test_what_was_there_before_the_cancel_is_still_seen(stage: Stage):
     assert attempts == [[1, "yes", "cancelled"]] * 3
 
 
+@IN_MEMORY_AT_ONCE
 async def test_a_cancel_means_the_same_whenever_the_process_dies(stage: Stage):
     svc, ledger = Service("Cancel"), Ledger()
 

@@ -13,6 +13,7 @@ import agentdur
 from agentdur import Context, Service, TerminalError
 from agentdur.core import journal as j
 from agentdur.core.errors import ForeignFuture
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Ledger, Stage, check_journal, until
 from tests.support.stories import every_crash
 
@@ -359,6 +360,7 @@ async def test_calls_that_lose_a_race_are_cancelled(stage: Stage):
     await until(lambda: ledger.count("three cancelled"))
 
 
+@IN_MEMORY_AT_ONCE
 @pytest.mark.parametrize("kind", ["futures", "coroutines"])
 async def test_a_race_is_decided_once_whenever_the_process_dies(stage: Stage, kind: str):
     """Whoever won before the crash has won."""

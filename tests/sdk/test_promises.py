@@ -14,6 +14,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Success
 from agentdur.core.ports import Request
 from agentdur.core.target import PromiseAddress
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Stage, until_it_is
 from tests.support.stories import every_crash
 
@@ -97,6 +98,7 @@ async def test_a_rejected_promise_fails_all_who_wait(stage: Stage):
     assert await stage.client.attach(sent.invocation_id) == [["no", 418]] * 3
 
 
+@IN_MEMORY_AT_ONCE
 async def test_promises_and_state_survive_a_crash_at_any_commit(stage: Stage):
     wf, run, click, _, look = signup()
 

@@ -10,6 +10,7 @@ import pytest
 
 from agentdur import Context, Service, TerminalError
 from agentdur.core.ids import InvocationId
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Ledger, Stage, until
 from tests.support.stories import every_crash
 
@@ -98,6 +99,7 @@ async def test_a_kill_undoes_nothing(stage: Stage):
     assert ledger.lines == BOOKED
 
 
+@IN_MEMORY_AT_ONCE
 async def test_compensation_goes_on_after_a_crash_in_the_middle_of_it(stage: Stage):
     ledger = Ledger()
     svc, book = booking(ledger)

@@ -12,6 +12,7 @@ import pytest
 from agentdur import Context, RetryableError, Service, TerminalError
 from agentdur.core.ids import InvocationId, awakeable_id
 from agentdur.core.journal import Failure, Signal, Sleep, Success
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Ledger, Stage, until
 
 LATE = timedelta(seconds=60)
@@ -256,6 +257,7 @@ async def test_time_is_read_once(stage: Stage):
     assert len(set(ledger.lines)) == 1
 
 
+@IN_MEMORY_AT_ONCE
 async def test_a_thousand_sleepers_wake(stage: Stage):
     svc, ledger = Service("Time"), Ledger()
 

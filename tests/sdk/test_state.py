@@ -25,6 +25,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.target import ObjectAddress
 from agentdur.runtime.owner import Knobs
 from agentdur.sdk.serde import BytesSerde
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
 from tests.support.stage import Ledger, Stage, until, until_it_is
 from tests.support.stories import every_crash
 
@@ -118,6 +119,7 @@ async def test_replay_reads_what_was_read(stage: Stage):
     assert seen == [[None, [], 1]] * 4
 
 
+@IN_MEMORY_AT_ONCE
 async def test_state_changes_are_made_once_whatever_crashes(stage: Stage):
     obj = VirtualObject("Counter")
 

@@ -20,6 +20,7 @@ from agentdur.stores import SqliteStore
 from agentdur.stores.entries import WRITERS, Stored, read_entry
 from tests.stores.homes import commit
 from tests.stores.samples import ENTRIES
+from tests.support.examples import examples
 
 GOLDEN = Path(__file__).parent / "journal_format.json"
 KINDS = [*get_args(Entry)]
@@ -78,7 +79,7 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_entry_is_read_as_it_was(kind: type[Entry], data: st.DataObject) -> None:
     entry = data.draw(anything(kind))
     assert read_entry(written(entry)) == entry
@@ -94,7 +95,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
 
 
 @given(entries=st.lists(st.one_of([anything(kind) for kind in KINDS]), max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_journal_is_read_as_it_was(store: SqliteStore, entries: list[Entry]) -> None:
     """Through a file: what SQLite makes of JSON text and slices is part of the coding."""
     seq, writes = store.next_seq(), Writes()

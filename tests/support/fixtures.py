@@ -27,3 +27,9 @@ def _cancel_story() -> None:
         name = getattr(task.get_coro(), "__name__", "")
         if name.startswith("test_"):
             task.cancel("the story hangs")
+
+
+IN_MEMORY_AT_ONCE = pytest.mark.parametrize(
+    "stage", ["memory", pytest.param("sqlite", marks=pytest.mark.slow)], indirect=True
+)
+"""For a story that is told once per commit of it: with a file it takes seconds, and is for `make test`."""

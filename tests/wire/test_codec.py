@@ -19,6 +19,7 @@ from agentdur.wire.frames import REQUESTED_ACK, Frame, FrameReader, pack
 from agentdur.wire.notifications import NOTIFICATIONS
 from agentdur.wire.proto import put_blob
 from agentdur.wire.values import COMPLETION_MAX, DURATION_MS_MAX, INSTANT_MS_MAX
+from tests.support.examples import examples
 
 # A handler that makes one step, driven by a reference server over HTTP/1.1 (V6).
 REQUEST_1 = bytes.fromhex(
@@ -154,7 +155,7 @@ controls = (
 words = st.one_of([commands(row.word) for row in COMMANDS.values()]) | notifications | controls
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=examples(600), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(words, st.booleans())
 def test_what_is_written_is_read_as_the_same_word(word: Any, ack: bool):
     """In the newest version, which can say everything."""
@@ -164,7 +165,7 @@ def test_what_is_written_is_read_as_the_same_word(word: Any, ack: bool):
     assert pack(*frame[:2], frame[2]) == encode(word, 7, frame.flags)  # and canonical
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(commands(j.Run) | commands(j.Call), some, some)
 def test_a_branch_travels_in_the_name_where_another_engine_keeps_the_journal(
     word: Any, name: str, branch: str
@@ -211,7 +212,7 @@ def test_a_stream_that_ends_within_a_message_is_told():
         reader.done()
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(
     st.sampled_from([*COMMANDS, *CONTROLS, *NOTIFICATIONS, 0x040F, 0x1234]), st.binary(max_size=60),
     st.sampled_from([0, REQUESTED_ACK, 1, 0x4000]), st.sampled_from([5, 6, 7]), st.booleans(),
@@ -227,7 +228,7 @@ def test_bytes_from_anywhere_are_a_word_or_a_violation(
     encode(word, version)
 
 
-@settings(max_examples=800, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=examples(800), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(words, st.data())
 def test_a_message_with_a_wrong_byte_is_a_word_or_a_violation(word: Any, draw: st.DataObject):
     frame = FrameReader().feed(encode(word, 7))[0]
