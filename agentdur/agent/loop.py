@@ -74,12 +74,15 @@ async def run_agent(
     *,
     stream: bool = False,
     before_model: BeforeModel | None = None,
+    log: list[Message] | None = None,
 ) -> AgentRun:
     """Run the agent on a conversation (or on one user message) until it answers.
 
     `ctx` None: the handler that is running; NotInHandler outside of one. `stream`: what models say and tools
     answer goes out live, see `ctx.stream`. `before_model` is told the conversation before each model call
     and may answer messages to put before it: what it says must come from the journal (a signal, state).
+    `log` is what new messages are appended to as they come: a run that is cancelled or fails leaves there
+    what was said until then.
 
     TooManyTurns after `turns_max` model calls; ModelRefused when the provider refuses for good; a tool's own
     TerminalError.
@@ -89,7 +92,7 @@ async def run_agent(
     tally = Tally(_tally.get())
     token = _tally.set(tally)
     try:
-        run = _Run(context, agent, [dict(message) for message in said], tally, stream, before_model)
+        run = _Run(context, agent, [dict(message) for message in said], tally, stream, before_model, log)
         return await run.go()
     finally:
         _tally.reset(token)
@@ -109,7 +112,8 @@ class _Run:
         self.context, self.first, self.agent, self.given, self.tally = context, agent, agent, given, tally
         self.stream: bool = how[0]
         self.before_model: BeforeModel | None = how[1]
-        self.new: list[Message] = []
+        self.new: list[Message] = [] if how[2] is None else how[2]
+        self.reason = "stop"
 
     async def go(self) -> AgentRun:
         """Turn after turn."""
@@ -147,6 +151,7 @@ class _Run:
         )  # fmt: skip
         self.tally.turns += 1
         self.tally.add(answer.usage, answer.cost)
+        self.reason = answer.finish_reason
         return answer
 
     def _output(self, answer: ModelAnswer) -> Any:
@@ -156,7 +161,7 @@ class _Run:
         tally = self.tally
         return AgentRun(
             output=output, text=text, messages=self.new, agent=agent or self.agent.name, turns=tally.turns,
-            usage=tally.usage, cost=tally.cost,
+            usage=tally.usage, cost=tally.cost, finish_reason=self.reason,
         )  # fmt: skip
 
     async def _act(self, calls: Sequence[ToolCall], targets: Mapping[str, Target]) -> AgentRun | None:

@@ -15,7 +15,7 @@ class AgentRun(msgspec.Struct, frozen=True, kw_only=True):
     `output`: the answer, of the agent's output type, else text. `messages`: what was added to the
     conversation, in OpenAI's shape, ready to be appended to it. `agent`: who answered. `usage`, `cost` (US
     dollars, None when no price is known): of all model calls of the run, those of agents it called as tools
-    included; `turns`: its own model calls.
+    included; `turns`: its own model calls. `finish_reason`: why the last of them ended, in OpenAI's words.
     """
 
     output: Any
@@ -25,3 +25,4 @@ class AgentRun(msgspec.Struct, frozen=True, kw_only=True):
     turns: int
     usage: Usage = Usage()
     cost: float | None = None
+    finish_reason: str = "stop"

@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agentdur.core.errors import BadDefinition
@@ -33,7 +33,7 @@ class Compacted:
 
     entries: Entries
     digest: Digest | None
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     cost: float | None = None
     model_calls: int = 0
 

@@ -27,7 +27,7 @@ class SessionError(TerminalError):
 
 
 class SessionBusy(SessionError):
-    """The session is at work and takes no message meanwhile. Wait for its answer, or send with another policy."""
+    """The session is at work and takes no message now. Wait for its answer, or use another policy."""
 
     code = "AD0145"
     status = 409

@@ -41,4 +41,4 @@ class Desk:
 async def said(stage: Stage, chat: Chat, key: str, *, audit: bool = False) -> list[tuple[str, Any]]:
     """(role, content) of the session's messages."""
     history: History = await stage.client.object_call(chat.history, key, Page(audit=audit))
-    return [(one.role, one.message["content"]) for one in history.messages]
+    return [(one.role, one.message.get("content")) for one in history.messages]
