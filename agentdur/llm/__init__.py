@@ -7,23 +7,30 @@ belongs, and not in the first call.
 """
 
 from agentdur.llm.answer import ModelAnswer, ToolCall, Usage
+from agentdur.llm.book import Amounts
+from agentdur.llm.budget import Budget, budget
 from agentdur.llm.completion import completion
 from agentdur.llm.errors import (
     AnswerMisfit,
     BadModelAnswer,
+    BudgetExceeded,
     ModelBusy,
     ModelError,
     ModelFailed,
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
+    PriceUnknown,
 )
 from agentdur.llm.limiter import limits
 from agentdur.llm.request import Timeouts
 
 __all__ = [
+    "Amounts",
     "AnswerMisfit",
     "BadModelAnswer",
+    "Budget",
+    "BudgetExceeded",
     "ModelAnswer",
     "ModelBusy",
     "ModelError",
@@ -31,9 +38,11 @@ __all__ = [
     "ModelRefused",
     "ModelTimeout",
     "ModelUnavailable",
+    "PriceUnknown",
     "Timeouts",
     "ToolCall",
     "Usage",
+    "budget",
     "completion",
     "limits",
 ]

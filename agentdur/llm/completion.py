@@ -8,14 +8,22 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from agentdur.llm.answer import ModelAnswer
+from agentdur.llm.budget import accounts
 from agentdur.llm.call import ModelCall, within_a_handler
-from agentdur.llm.errors import AnswerMisfit, ModelFailed, ModelRefused, ModelUnavailable, revived
+from agentdur.llm.errors import (
+    AnswerMisfit,
+    BudgetExceeded,
+    ModelFailed,
+    ModelRefused,
+    ModelUnavailable,
+    revived,
+)
 from agentdur.llm.request import PATIENCE, PATIENCE_WITH_FALLBACK, TIMEOUT, Request, Timeouts, timeouts
 from agentdur.llm.structured import Form, repair
 from agentdur.sdk.context import Context, branch_of
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.step import current_context
-from agentdur.sdk.steps import RunOptions
+from agentdur.sdk.steps import RunFuture, RunOptions
 
 BEFORE_A_FALLBACK: RunOptions[ModelAnswer] = RunOptions(
     max_attempts=3, initial_retry_interval=timedelta(milliseconds=500)
@@ -118,7 +126,7 @@ class _Asked:
         models = (request.model, *self.fallbacks)
         for number, model in enumerate(models):
             last = number == len(models) - 1
-            call = ModelCall(replace(request, model=model), asked=request.model)
+            call = ModelCall(replace(request, model=model), request.model, accounts())
             try:
                 return await self._one(call, f"{name}/fallback" if number else name, last)
             except ModelRefused as refused:
@@ -130,16 +138,30 @@ class _Asked:
         raise AssertionError("the last model answers or raises")
 
     async def _one(self, call: ModelCall, name: str, last: bool) -> ModelAnswer:
+        """The answer of this model; where a budget is used up and a person grants more, it is asked again."""
         if self.context is None:
             return await call.run()
+        while True:
+            try:
+                return await self._step(self.context, call, name, last)
+            except BudgetExceeded as exceeded:
+                account = call.account_of(exceeded)
+                if account is None or account.limits.on_limit != "approve":
+                    raise
+                if not await account.ask_person(self.context, exceeded):
+                    raise
+
+    async def _step(self, context: Context, call: ModelCall, name: str, last: bool) -> ModelAnswer:
         options = self.options
         if not last and (options is None or not options.retries):
             options = (
                 BEFORE_A_FALLBACK if options is None else replace(BEFORE_A_FALLBACK, serde=options.serde)
             )
         how = replace(options or RunOptions(), type_hint=ModelAnswer)
+        step: RunFuture[ModelAnswer] = context.run_typed(name, call.run, how)
         try:
-            result: ModelAnswer = await self.context.run_typed(name, call.run, how)
+            answer = await step
         except TerminalError as error:
             raise revived(error) from None
-        return result
+        call.settle(f"{context.invocation_id}/{step.branch.name}/{step.number}", answer)
+        return answer

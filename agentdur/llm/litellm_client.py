@@ -123,9 +123,8 @@ def _built(request: Request, stream: Any, chunks: list[Any], hearing: Hearing) -
     whole = litellm.stream_chunk_builder(chunks, messages=request.messages)
     if whole is None or not whole.choices:
         raise BadModelAnswer(f"{request.model}: {_NO_ANSWER}", 502)
-    whole._hidden_params = {
-        **(getattr(stream, "_hidden_params", None) or {}), "response_cost": _cost(request.model, whole)
-    }  # fmt: skip
+    hidden = getattr(stream, "_hidden_params", None) or {}
+    whole._hidden_params = {**hidden, "response_cost": _cost(request.model, whole)}
     answer = answer_of(request.model, whole)
     return msgspec.structs.replace(
         answer, message=hearing.whole(answer.message), finish_reason=stream.received_finish_reason or "stop"
@@ -136,6 +135,18 @@ def _cost(model: str, response: Any) -> float | None:
     try:
         return float(litellm.completion_cost(completion_response=response, model=model))
     except Exception:  # LiteLLM raises a plain Exception for a model whose price it does not know
+        return None
+
+
+def price(model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
+    """In US dollars; None when LiteLLM does not know this model's price."""
+    try:
+        return float(sum(_client().cost_per_token(
+            model=model, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
+        )))  # fmt: skip
+    except ModuleNotFoundError:
+        raise
+    except Exception:  # LiteLLM raises a plain Exception for what it does not know
         return None
 
 

@@ -91,6 +91,13 @@ async def test_the_agent_of_the_readme_runs(desk: Path, llm: ScriptedLLM):
     assert [entry.outcome for entry in requests(llm.ledger())] == ["answered", "answered"]
 
 
+async def test_the_writer_of_the_budgets_page_stays_within_its_budget(desk: Path, llm: ScriptedLLM):
+    llm.replace([Turn(text="Short.")])
+    spending = module(desk, ROOT / "docs/how-to/budgets.md", "spending.py")
+    async with spending.app.running("memory://") as engine:
+        assert await engine.client().service_call(spending.write, "rain") == "Short. (2 calls)"
+
+
 def test_the_agent_of_the_readme_is_short():
     (text,) = [text for file, text in files_of(README) if file == "shop.py"]
     lines = [line for line in text.splitlines() if line.strip()]
