@@ -182,12 +182,13 @@ async def test_at_the_limit_a_cheaper_model_goes_on(stage: Stage, llm: ScriptedL
 
 @IN_MEMORY
 async def test_time_is_a_limit_for_a_call_that_is_under_way_too(stage: Stage, llm: ScriptedLLM):
+    await completion(None, MODEL, HI, allow_ephemeral=True)  # what a first call loads is loaded
     llm.replace([Turn(text="too late", delay_ms=60_000)])
-    service, ask = asking(Budget(seconds=0.1), 1)
+    service, ask = asking(Budget(seconds=1.0), 1)
     await stage.start(service)
     found = await stage.client.service_call(ask)
     assert (found["unit"], found["said"]) == ("seconds", [])
-    await until(lambda: outcomes(llm) == ["client_gone"], "the closed connection")
+    await until(lambda: outcomes(llm)[1:] == ["client_gone"], "the closed connection")
 
 
 PLACES = [(number, after) for number in range(1, 14) for after in (False, True)]
