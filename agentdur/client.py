@@ -17,13 +17,15 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
 
 from agentdur.core.errors import BadRequest
 from agentdur.core.text import require_text, writable
+from agentdur.sdk.approval import ApprovalRecord, Decision
+from agentdur.sdk.approval_calls import LIMIT, Wanted, refused
 from agentdur.sdk.client import BaseClient, ClientSendHandle, How, Output, check_texts, delay_ms
 from agentdur.sdk.exceptions import HttpError, TerminalError
 from agentdur.sdk.serde import Serde, serde_for
@@ -48,6 +50,16 @@ class _Refusal(msgspec.Struct):
     message: str = ""
     code: int | None = None
     metadata: dict[str, str] | None = None
+
+
+class _Approvals(msgspec.Struct):
+    approvals: list[ApprovalRecord]
+
+
+class _Refused(msgspec.Struct):
+    error: str = ""
+    message: str = ""
+    approval: msgspec.Raw = msgspec.Raw()
 
 
 class _Services(msgspec.Struct):
@@ -122,6 +134,32 @@ class Client(BaseClient):
     async def health(self) -> list[str]:
         raw = await self._request("GET", "/restate/health")
         return sorted(msgspec.json.decode(raw, type=_Services).services)
+
+    async def approvals(
+        self, status: Wanted = "pending", *, service: str | None = None, limit: int = LIMIT, after: str = ""
+    ) -> list[ApprovalRecord]:
+        query = {"status": status, "service": service, "limit": str(limit), "after": after}
+        asked = urlencode({name: value for name, value in query.items() if value})
+        raw = await self._request("GET", f"/approvals?{asked}")
+        return msgspec.json.decode(raw, type=_Approvals).approvals
+
+    async def approval(self, id: str) -> ApprovalRecord:
+        return await self._approval("GET", f"/approvals/{_segment(id)}")
+
+    async def _decide(self, id: str, decision: Decision) -> ApprovalRecord:
+        said: dict[str, Any] = {"digest": decision.digest, "by": decision.by, "reason": decision.reason}
+        if decision.edited:
+            said["payload"] = decision.payload
+        verb = "approve" if decision.approved else "reject"
+        return await self._approval(
+            "POST", f"/approvals/{_segment(id)}/{verb}", _UNTYPED.serialize(said), {"content-type": _JSON}
+        )
+
+    async def _approval(self, method: str, path: str, *more: Any) -> ApprovalRecord:
+        try:
+            return msgspec.json.decode(await self._request(method, path, *more), type=ApprovalRecord)
+        except HttpError as error:
+            raise _refused(error) from error
 
     async def _call(self, handler: Handler, arg: Any, how: How) -> Any:
         path = _path(handler.service.name, handler.name, how.key)
@@ -216,6 +254,15 @@ def _segment(text: str) -> str:
     """One path segment. Dots alone are escaped too: clients and proxies read `..` as a step upwards."""
     require_text("key", text)
     return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
+
+
+def _refused(error: HttpError) -> Exception:
+    """The typed error that a refusal of a decision says; the HttpError itself when it says none."""
+    try:
+        said = msgspec.json.decode(error.body or "", type=_Refused)
+    except msgspec.MsgspecError:
+        return error
+    return refused(said.error, said.message, bytes(said.approval)) or error
 
 
 def _refusal(answer: httpx.Response) -> _Refusal:

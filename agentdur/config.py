@@ -38,6 +38,7 @@ _SIZE = re.compile(r"(\d{1,15})\s*(|B|KiB|MiB|GiB|KB|MB|GB)", re.IGNORECASE)
 _SIZE_UNITS: Final = {
     "": 1, "b": 1, "kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 10**3, "mb": 10**6, "gb": 10**9,
 }  # fmt: skip
+_URL = re.compile(r"https?://[^\s/]+\S*")
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@/]*@")
 
 
@@ -144,6 +145,22 @@ def _one_of(*words: str) -> Kind:
 TEXT = Kind("text", _read_text)
 STORE = Kind("sqlite:///FILE or memory://", _read_text, lambda url: _PASSWORD.sub(r"\1***@", url))
 FILE = Kind("a file name", lambda value: None if value is None else _read_text(value), lambda v: v or "none")
+
+
+def _read_url(value: Any) -> str | None:
+    if value is None:
+        return None
+    found = _read_text(value)
+    if not _URL.fullmatch(found):
+        raise ValueError
+    return found
+
+
+URL = Kind("an http:// or https:// address", _read_url, lambda url: _PASSWORD.sub(r"\1***@", url or "none"))
+SECRET = Kind(
+    "text, kept secret", lambda value: None if value is None else _read_text(value),
+    lambda value: "***" if value else "none",
+)  # fmt: skip
 PORT = Kind("a port, 0 … 65535; 0 takes a free one", _whole(0, 65_535))
 COUNT = Kind("a whole number from 1", _whole(1, 2**31))
 COUNT_OR_ALL = Kind(
@@ -213,6 +230,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     request_identity_key: Annotated[
         str | None, Setting(FILE, "An ed25519 key (PEM) that signs requests to deployments.")
     ] = None
+    public_url: Annotated[
+        str | None, Setting(URL, "Where people reach the ingress, for links; without it, its own address.")
+    ] = None
+    approval_webhook: Annotated[
+        str | None, Setting(URL, "Told of every question of ctx.approval, unless the question names others.")
+    ] = None
+    approval_link_key: Annotated[
+        str | None,
+        Setting(SECRET, "Signs links and notices of approvals; without one the store has its own."),
+    ] = None
+    approval_retention: Annotated[timedelta, Setting(DURATION, "How long a decided approval is kept.")] = (
+        timedelta(days=30)
+    )
     log_level: Annotated[
         LogLevel, Setting(_one_of("debug", "info", "warning", "error"), "The least important lines to log.")
     ] = "info"

@@ -20,6 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentdur.admin.app import create_admin
 from agentdur.admin.settings import AdminSettings
+from agentdur.approvals.http import approval_routes
+from agentdur.approvals.judge import approval_object, secrets_object
+from agentdur.approvals.settings import ApprovalSettings
 from agentdur.config import Loaded, Settings, installed_version, load_settings
 from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.errors import AddressInUse, AgentdurError, BadDefinition, BadIdentityKey, NotRunning
@@ -68,6 +71,9 @@ class App:
         self._late: asyncio.Task[None] | None = None
         """Holds the engine that the first request started, until the loop ends."""
         self._up: asyncio.Future[None]
+        self.approvals = ApprovalSettings()
+        self.internal: list[BaseService] = [approval_object(self.approvals), secrets_object()]
+        """Services of agentdur's own: served beside the others, and shown to nobody."""
         names = [service.name for service in self.services]
         for name in names:
             if names.count(name) > 1:
@@ -77,17 +83,28 @@ class App:
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
         """Every handler by (service, handler)."""
-        return {(s.name, name): handler for s in self.services for name, handler in s.handlers.items()}
+        return {(s.name, name): handler for s in self._all() for name, handler in s.handlers.items()}
 
     def catalog(self, defaults: HandlerOptions | None = None) -> Catalog:
         """What the engine and the frontends know of the services."""
         defaults = defaults or HandlerOptions()
-        return Catalog({service.name: service.meta(defaults) for service in self.services})
+        return Catalog({service.name: service.meta(defaults) for service in self._all()})
+
+    def _all(self) -> list[BaseService]:
+        return [*self.services, *self.internal]
 
     def endpoint(self, *, identity_keys: Iterable[str] = ()) -> Endpoint:
         """The services for a server that runs elsewhere: an ASGI app that speaks the service protocol. No
         engine is started here; `identity_keys` are the public keys of the servers that may call."""
-        return Endpoint(self.services, identity_keys=identity_keys)
+        self.tell(load_settings().settings)
+        return Endpoint(self._all(), identity_keys=identity_keys)
+
+    def tell(self, settings: Settings, address: str = "") -> None:
+        """What the internal services need to know; `address`: where the ingress is, if that is known."""
+        self.approvals.retention = settings.approval_retention
+        self.approvals.webhook = settings.approval_webhook
+        self.approvals.link_key = settings.approval_link_key
+        self.approvals.public_url = settings.public_url or address or self.approvals.public_url
 
     @asynccontextmanager
     async def running(
@@ -102,6 +119,7 @@ class App:
         settings = settings or Settings()
         given = store or self.store or settings.store
         opened: Store = open_store(given) if isinstance(given, str) else given
+        self.tell(settings)
         catalog = self.catalog(settings.handler_options())
         engine = Engine(
             opened, self.handlers(), catalog, knobs=knobs_of(settings), defaults=settings.handler_options(),
@@ -217,7 +235,8 @@ def ingress_settings(settings: Settings) -> IngressSettings:
 def guests_of(app: App, engine: Engine) -> list[Guest]:
     """The routes of the agent wing that the ingress hosts: it knows engine and agents, they do not know each
     other."""
-    return []
+    client = engine.client()
+    return [Guest("approvals", approval_routes(client, app.approvals))]
 
 
 def serve(app: App, settings: Settings, store: str | Store | None = None) -> int:
@@ -244,6 +263,7 @@ async def _serve(app: App, settings: Settings, store: str | Store | None) -> int
     host = settings.host
     endpoint = f"http://{host}:{ingress_socket.getsockname()[1]}/"
     async with app.running(store, settings=settings) as engine:
+        app.tell(settings, endpoint)
         ingress = create_ingress(engine, ingress_settings(settings), guests_of(app, engine))
         about = AdminSettings(ingress_endpoint=endpoint, version=installed_version())
         admin_app = create_admin(engine, about, openapi=openapi, deployments=engine.deployments)

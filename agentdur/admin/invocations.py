@@ -43,8 +43,11 @@ def _add_looking(routes: APIRouter, engine: Engine) -> None:
         status: Annotated[list[str] | None, Query(description=", ".join(STATUSES))] = None,
         limit: Annotated[int, Query(ge=1, le=LIST_LIMIT_MAX)] = LIST_LIMIT_DEFAULT,
     ) -> Json:
-        """Invocations, newest first."""
-        which = Filter(service=service, handler=handler, key=key, statuses=_statuses(status), limit=limit)
+        """Invocations, newest first; those of agentdur's own services only when `service` names one."""
+        which = Filter(
+            service=service, handler=handler, key=key, statuses=_statuses(status), limit=limit,
+            internal=False,
+        )  # fmt: skip
         return {"invocations": await engine.list(which)}
 
     @routes.get("/invocations/{id}")

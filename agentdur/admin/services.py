@@ -37,8 +37,8 @@ def services_routes(engine: Engine, openapi: OpenApi | None) -> APIRouter:
 
     @routes.get("/services")
     async def list_services() -> Json:
-        """All services that are served."""
-        return {"services": [service_view(meta) for meta in engine.catalog.services.values()]}
+        """All services that are served; those that are agentdur's own are found by name only."""
+        return {"services": [service_view(meta) for meta in engine.catalog.shown.values()]}
 
     @routes.get("/services/{service}")
     async def get_service(service: str) -> Json:

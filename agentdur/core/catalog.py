@@ -10,6 +10,13 @@ from agentdur.core.retry import RetryPolicy
 from agentdur.core.target import HandlerKind, ServiceKind, Target
 
 DAY_MS = 24 * 60 * 60 * 1000
+INTERNAL_PREFIX = "agentdur."
+"""Services whose names begin so are agentdur's own: handlers call them, nobody is shown them."""
+
+
+def is_internal(service: str) -> bool:
+    """True for agentdur's own services."""
+    return service.startswith(INTERNAL_PREFIX)
 
 
 class InputRule(Struct, frozen=True, kw_only=True):
@@ -77,6 +84,11 @@ class Catalog(Struct, frozen=True):
     """All services by name."""
 
     services: dict[str, ServiceMeta] = {}
+
+    @property
+    def shown(self) -> dict[str, ServiceMeta]:
+        """The services people are told of, by name: all but the internal ones."""
+        return {name: meta for name, meta in self.services.items() if not is_internal(name)}
 
     def find(self, service: str, handler: str) -> HandlerMeta | None:
         """The handler, or None when it is not served."""

@@ -6,6 +6,8 @@ code was. `StoreError`: the database could not do it. `ProtocolError`: the other
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AgentdurError(Exception):
     """Base of all errors raised by agentdur."""
@@ -288,3 +290,31 @@ class BadIdentityKey(CallerError):
     """The key of request identity cannot be used. Endpoints take publickeyv1_…, servers a PEM file."""
 
     code = "AD0073"
+
+
+class ApprovalDecided(CallerError):
+    """The approval is decided already: nothing was changed. Read what was decided, by whom and when."""
+
+    code = "AD0120"
+
+    def __init__(self, detail: str, record: Any = None) -> None:
+        super().__init__(detail)
+        self.record = record
+
+
+class ApprovalForged(CallerError):
+    """The decision is about something else than what was asked. Look at the approval again, then decide."""
+
+    code = "AD0121"
+
+
+class UnknownApproval(CallerError):
+    """No approval has this id, or its retention is over. Check the id."""
+
+    code = "AD0122"
+
+
+class ApprovalLinkExpired(CallerError):
+    """The link's time is over. Decide by the list of approvals, or ask for the question again."""
+
+    code = "AD0123"

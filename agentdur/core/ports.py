@@ -84,7 +84,8 @@ class Row(Struct, frozen=True):
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """Which invocations to list; None means any. `statuses`: values of Status."""
+    """Which invocations to list; None means any. `statuses`: values of Status. `internal`: also those of
+    agentdur's own services, which are always shown when `service` names one."""
 
     service: str | None = None
     handler: str | None = None
@@ -93,6 +94,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     statuses: tuple[str, ...] = ()
     limit: int = 100
     after_seq: int | None = None
+    internal: bool = True
 
 
 class Store(Protocol):
@@ -130,6 +132,9 @@ class Store(Protocol):
 
     def values(self, address: ObjectAddress) -> dict[str, bytes]:
         """All state values of a key."""
+
+    def states(self, service: str, name: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """(key, value) of that state value of every key above `after` that has it, by key, without scope."""
 
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """One promise; None when nobody has touched it."""
@@ -210,6 +215,11 @@ class Engine(Protocol):
 
     async def settle(self, promise: PromiseAddress, result: Result) -> bool:
         """Complete a durable promise; False when it was completed before."""
+
+    async def states(
+        self, service: str, name: str, *, after: str = "", limit: int = 100
+    ) -> list[tuple[str, bytes]]:
+        """(key, value) of that state value of every key above `after` that has it, by key."""
 
     async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
         """Everything known about one invocation, JSON-able: status, times, journal, attempts."""

@@ -56,11 +56,11 @@ class Ingress(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The document of everything that is served now."""
-        return openapi_of_all(self._engine.catalog.services.values(), TITLE)
+        return openapi_of_all(self._engine.catalog.shown.values(), TITLE)
 
     async def _openapi_of(self, name: str) -> JSONResponse:
         """The document of one service."""
-        service = self._engine.catalog.services.get(name)
+        service = self._engine.catalog.shown.get(name)
         if service is None:
             error = unknown_service(name)
             return JSONResponse(

@@ -55,8 +55,8 @@ Services = dict[bytes, ServedService]
 
 
 def serve(catalog: Catalog) -> Services:
-    """All services by name."""
-    return {name.encode(): ServedService(meta) for name, meta in catalog.services.items()}
+    """All services by name; to callers from outside the internal ones do not exist."""
+    return {name.encode(): ServedService(meta) for name, meta in catalog.shown.items()}
 
 
 def _content_type(rule: OutputRule) -> Header | None:

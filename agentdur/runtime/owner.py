@@ -388,6 +388,13 @@ class Engine:
         await self._readable()
         return views.describe(self.machine, invocation)
 
+    async def states(
+        self, service: str, name: str, *, after: str = "", limit: int = 100
+    ) -> list[tuple[str, bytes]]:
+        """One state value of every key that has it, by key, as committed."""
+        await self._readable()
+        return self.store.states(service, name, after, limit)
+
     async def list(self, which: Filter) -> list[dict[str, Any]]:
         """Stored invocations, newest first."""
         await self._readable()

@@ -62,12 +62,17 @@ class Branch:
         if parent is not None:
             self.parent, self.cancels_seen = parent, parent.cancels_seen
 
-    def child(self, label: str) -> Branch:
-        """The next branch of that label under this one."""
+    def count(self, label: str) -> int:
+        """How many of that label there were in this branch before; the same on every attempt."""
         if self.counts is None:
             self.counts = {}
         count = self.counts.get(label, 0)
         self.counts[label] = count + 1
+        return count
+
+    def child(self, label: str) -> Branch:
+        """The next branch of that label under this one."""
+        count = self.count(label)
         suffix = f"#{count}" if count else ""
         prefix = f"{self.name}/" if self.name else ""
         return Branch(self.attempt, f"{prefix}{label}{suffix}", self)

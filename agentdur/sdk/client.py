@@ -9,12 +9,13 @@ Rules of this file:
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast, overload
 
 from msgspec import Struct
+from msgspec.json import encode
 
 from agentdur.core.errors import (
     BadRequest,
@@ -28,6 +29,8 @@ from agentdur.core.journal import Failure, Headers, Result, Success
 from agentdur.core.ports import Answer, Engine, Request
 from agentdur.core.target import HandlerKind, ServiceKind, Target
 from agentdur.core.text import require_text
+from agentdur.sdk.approval import ApprovalRecord, Decision
+from agentdur.sdk.approval_calls import LIMIT, ApprovalCalls, Wanted, judged, listed
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.serde import Serde, serde_for
 from agentdur.sdk.service import Handler, handler_of
@@ -65,7 +68,7 @@ class How(Struct, frozen=True, gc=False):
 _NOTHING_SAID = How()
 
 
-class BaseClient(ABC):
+class BaseClient(ApprovalCalls):
     """What every client can do; `generic_…` takes names and bytes, all others take the handler's function."""
 
     @abstractmethod
@@ -353,7 +356,18 @@ class EngineClient(BaseClient):
         await self._engine.signal(invocation, index, Failure(500, reason))
 
     async def health(self) -> list[str]:
-        return sorted(self._engine.catalog.services)
+        return sorted(self._engine.catalog.shown)
+
+    async def approvals(
+        self, status: Wanted = "pending", *, service: str | None = None, limit: int = LIMIT, after: str = ""
+    ) -> list[ApprovalRecord]:
+        return await listed(self._engine, status, service, limit, after)
+
+    async def approval(self, id: str) -> ApprovalRecord:
+        return await judged(self, id, "show")
+
+    async def _decide(self, id: str, decision: Decision) -> ApprovalRecord:
+        return await judged(self, id, "decide", encode(decision))
 
     async def _attach(self, invocation_id: str) -> bytes:
         answer = await self._engine.attach(_invocation(invocation_id))

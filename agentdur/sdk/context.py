@@ -8,7 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from agentdur.core.ids import InvocationId, awakeable_id
 from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.core.text import require_text
 from agentdur.sdk import combine
-from agentdur.sdk.approval import Approval, decision
+from agentdur.sdk.approval import Approval, ask
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.branch import Branch
 from agentdur.sdk.calls import Calls, ScopedContext
@@ -287,20 +287,18 @@ class Context(Calls):
         return attempt.future(branch, made, DurableFuture(attempt, made.completion, decode))
 
     async def approval(
-        self, question: str, payload: Any = None, timeout: timedelta | None = None
+        self,
+        question: str,
+        payload: Any = None,
+        timeout: timedelta | None = None,
+        *,
+        default: bool = False,
+        notify: str | Sequence[str] | None = None,
     ) -> Approval:
-        """Ask a person. They answer by completing the awakeable that the step `approval` names, with true,
-        false, or {"approved": …, "reason": …, "by": …, "payload": …}. No answer in time: not approved."""
-        name, answer = self.awakeable(type_hint=object)
-        asked = {"question": question, "payload": payload, "awakeable": name}
-        await self.note_value("approval", asked)
-        if timeout is None:
-            return decision(await answer)
-        match await combine.select(answer=answer, late=self.sleep(timeout, name="approval deadline")):
-            case ["answer", given]:
-                return decision(given)
-            case _:
-                return Approval(False, "no answer in time", timed_out=True)
+        """Ask a person, who sees the question and the payload and may decide until `timeout` is over; then
+        `default` is taken. `notify`: the webhooks that are told, instead of the setting's. Waiting costs
+        nothing; a cancelled handler withdraws its question."""
+        return await ask(self, question, payload, timeout=timeout, default=default, notify=notify)
 
     # -- combinators and sagas
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal, TypeVar, Unpack
 
-from agentdur.core.catalog import HandlerOptions, ServiceMeta
+from agentdur.core.catalog import HandlerOptions, ServiceMeta, is_internal
 from agentdur.core.errors import BadDefinition
 from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.sdk.service_handler import (
@@ -35,8 +35,8 @@ from agentdur.sdk.service_options import (
 )
 
 __all__ = [
-    "BaseService", "Handler", "HandlerType", "InvocationRetryPolicy", "Service", "VirtualObject", "Workflow",
-    "handler_of",
+    "BaseService", "Handler", "HandlerType", "InternalObject", "InvocationRetryPolicy", "Service",
+    "VirtualObject", "Workflow", "handler_of",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -48,12 +48,16 @@ class BaseService:
     """What the three kinds of services have in common."""
 
     service_kind: ClassVar[ServiceKind]
+    internal: ClassVar[bool] = False
+    """True for agentdur's own: its name is reserved, and people are not shown it."""
     _allowed: ClassVar[type] = ServiceOptions
 
     def __init__(
         self, name: str, description: str | None, metadata: dict[str, str] | None, options: Written
     ) -> None:
         _check_service_name(name)
+        if is_internal(name.lower()) is not self.internal:
+            raise BadDefinition(f"{name!r} is reserved: names that start with 'agentdur.' are agentdur's own")
         check_options(options, self._allowed, f"{type(self).__name__} {name!r}")
         self.name = name
         self.description = description
@@ -161,6 +165,12 @@ class VirtualObject(BaseService):
         if kind not in kinds:
             raise BadDefinition(f"{self!r}: a handler is 'exclusive' or 'shared', not {kind!r}")
         return self._adds(name, kinds[kind], KeyedHandlerOptions, options)
+
+
+class InternalObject(VirtualObject):
+    """A virtual object of agentdur's own: an App serves it beside the user's services, and hides it."""
+
+    internal = True
 
 
 class Workflow(BaseService):

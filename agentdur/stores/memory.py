@@ -15,6 +15,7 @@ from threading import RLock
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agentdur.core.catalog import is_internal
 from agentdur.core.errors import StoreFailed
 from agentdur.core.fifo import Fifo
 from agentdur.core.ids import InvocationId
@@ -170,6 +171,16 @@ class MemoryStore:
         with self._guard:
             return dict(self._data.values.get(address, {}))
 
+    def states(self, service: str, name: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """(key, value) of that state value of every key above `after` that has it, by key."""
+        with self._guard:
+            found = [
+                (address.key, values[name])
+                for address, values in self._data.values.items()
+                if address.service == service and not address.scope and address.key > after and name in values
+            ]
+        return sorted(found)[:limit]
+
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """One promise; None when nobody has touched it."""
         with self._guard:
@@ -250,4 +261,5 @@ def _matches(saved: Saved, which: Filter) -> bool:
         and which.deployment in (None, saved.head.deployment)
         and (not which.statuses or saved.head.status.value in which.statuses)
         and (which.after_seq is None or saved.seq < which.after_seq)
+        and (which.internal or which.service is not None or not is_internal(target.service))
     )

@@ -15,9 +15,13 @@ from importlib.resources import files
 
 from agentdur.core.errors import StoreFailed, StoreTooNew
 
-VERSION = 2
+VERSION = 3
 STEPS: Mapping[int, tuple[str, ...]] = {
     1: ("CREATE TABLE deployment (id TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (id)) WITHOUT ROWID",),
+    2: (
+        'CREATE INDEX state_of_internal ON state (service, scope, name, "key") '
+        "WHERE service >= 'agentdur.' and service < 'agentdur/'",
+    ),
 }
 """By version: the statements that lead from it to the next."""
 APPLICATION_ID = 0x61676475  # "agdu": tells our files from those of other programs

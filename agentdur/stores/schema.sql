@@ -65,6 +65,7 @@ CREATE TABLE state (
 	PRIMARY KEY (service, scope, "key", name)
 )
  WITHOUT ROWID;
+CREATE INDEX state_of_internal ON state (service, scope, name, "key") WHERE service >= 'agentdur.' and service < 'agentdur/';
 CREATE TABLE lock (
 	service TEXT NOT NULL,
 	scope TEXT NOT NULL,

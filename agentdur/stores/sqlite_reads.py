@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from agentdur.core.catalog import is_internal
 from agentdur.core.errors import StoreCorrupt, StoreFailed
 from agentdur.core.fifo import Fifo
 from agentdur.core.ids import InvocationId
@@ -48,6 +49,9 @@ _KEY = "service = ? and scope = ? and key = ?"
 _LOCK = f"select holder from lock where {_KEY}"
 _INBOX = f"select position, invocation, edit from inbox where {_KEY} order by position"
 _VALUES = f"select name, value from state where {_KEY}"
+_INTERNAL = "service >= 'agentdur.' and service < 'agentdur/'"
+"""As the partial index says it: only then is it used."""
+_STATES = "select key, value from state where service = ? and scope = '' and name = ? and key > ?"
 _PROMISE = f"select result, failure, waiters from promise where {_KEY} and name = ?"
 _DEPLOYMENTS = "select record from deployment order by id"
 _TIMERS = """
@@ -108,6 +112,11 @@ class SqliteReads:
         """All state values of a key."""
         return dict(self._read(tuple, _VALUES, address.service, address.scope, address.key))
 
+    def states(self, service: str, name: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """(key, value) of that state value of every key above `after` that has it, by key."""
+        also = f" and {_INTERNAL}" if is_internal(service) else ""
+        return self._read(tuple, f"{_STATES}{also} order by key limit ?", service, name, after, limit)
+
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """One promise; None when nobody has touched it."""
         place = (address.service, address.scope, address.key, address.name)
@@ -166,6 +175,8 @@ class SqliteReads:
             values += which.statuses
             if "completed" not in which.statuses:
                 conditions.append("status <> 'completed'")  # lets SQLite use the index of those in flight
+        if not which.internal and which.service is None:
+            conditions.append(f"not ({_INTERNAL})")
         where = f" where {' and '.join(conditions)}" if conditions else ""
         sql = f"{_INVOCATION}{where} order by seq desc limit ?"
         return self._read(read_invocation, sql, *values, which.limit)

@@ -116,7 +116,13 @@ class StateRow(SQLModel, table=True):
     """One state value of a key."""
 
     __tablename__: ClassVar[str] = "state"
-    __table_args__ = _BY_KEY
+    __table_args__ = (
+        _partial(
+            "state_of_internal", ("service", "scope", "name", "key"),
+            "service >= 'agentdur.' and service < 'agentdur/'",
+        ),
+        _BY_KEY,
+    )  # fmt: skip
 
     service: str = _key(Text())
     scope: str = _key(Text())

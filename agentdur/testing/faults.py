@@ -253,6 +253,10 @@ class SimStore:
         """All state values of a key."""
         return self._read().values(address)
 
+    def states(self, service: str, name: str, after: str, limit: int) -> Any:
+        """One state value of every key."""
+        return self._read().states(service, name, after, limit)
+
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """One promise."""
         return self._read().promise(address)

@@ -186,13 +186,12 @@ async def test_the_tutorial_s_refund_waits_for_a_person(
     monkeypatch.setattr(approve, "run_tools", run_tools)
     async with asyncio.timeout(30), approve.app.running("memory://") as engine:
         sent = await engine.client().service_send(approve.answer, "I want my money back")
-        journal: list[dict[str, Any]] = []
-        while not (asked := [e["value"] for e in journal if "awakeable" in (e.get("value") or {})]):
+        client = engine.client()
+        while not (asked := await client.approvals()):
             await asyncio.sleep(0.01)
-            journal = (await engine.describe(sent.invocation_id) or {})["journal"]
-        assert asked[0]["question"] == "Refund 5.0 euros for o-1?"
-        decision = {"approved": approved, "reason": "too much", "by": "Ada"}
-        await engine.client().resolve_awakeable(asked[0]["awakeable"], decision)
+        assert asked[0].question == "Refund 5.0 euros for o-1?"
+        decide = client.approve if approved else client.reject
+        await decide(asked[0].id, asked[0].digest, reason="too much", by="Ada")
         assert await engine.client().attach(sent.invocation_id, approve.answer) == "done"
     assert len(heard) == 1
     assert told in heard[0]

@@ -180,4 +180,14 @@ async def finish(ctx: WorkflowSharedContext, end: str) -> None:
     await ctx.promise("end", type_hint=str).resolve(end)
 
 
+@svc.handler()
+async def asks(ctx: Context, deadline_ms: int | None) -> str:
+    """Two at the same time; the second one only until the deadline."""
+    timeout = None if deadline_ms is None else timedelta(milliseconds=deadline_ms)
+    first, second = await asyncio.gather(
+        ctx.approval("first?", {"n": 1}), ctx.approval("second?", timeout=timeout, default=True)
+    )
+    return f"{first.approved} {first.by} {first.payload['n']}, {second.approved} {second.timed_out}"
+
+
 app = App([svc, obj, wf, lazy])

@@ -207,6 +207,45 @@ def test_every_operation_works_wherever_the_journal_is(mode: str, tmp_path: Path
         assert c.result(listening).json() == "gone"
 
 
+def questions(c: Cluster) -> dict[str, Any]:
+    """What waits for a person, by question: at our own door, or in the state of the object."""
+    if not c.nodes:
+        listed = c.client.get("/approvals").json()["approvals"]
+    else:
+        query = "select value_utf8 from state where service_name = 'agentdur.Approval' and key = 'pending'"
+        listed = [json.loads(row["value_utf8"]) for row in c.sql(query)]
+    return {one["question"]: one for one in listed}
+
+
+def decide(c: Cluster, question: dict[str, Any], approved: bool, **more: Any) -> httpx.Response:
+    """At our own door, or by the object's handler."""
+    said = {"digest": question["digest"], **more}
+    if not c.nodes:
+        return c.client.post(f"/approvals/{question['id']}/{'approve' if approved else 'reject'}", json=said)
+    edited = {"edited": True} if "payload" in more else {}
+    body = {"approved": approved, **said, **edited}
+    return c.client.post(f"/agentdur.Approval/{question['id']}/decide", json=body)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_person_decides_wherever_the_journal_is(mode: str, tmp_path: Path):
+    """Killed while it waits; a deadline, an edit, a forgery, a second decision, an asker that is gone."""
+    with cluster(tmp_path, mode, "tests/endpoint/handlers.py") as c:
+        asking = c.send("/EpSvc/asks", 3000)
+        found = until(lambda: (q := questions(c)) and len(q) == 2 and q, "both questions")
+        c.kill()
+        if c.nodes:
+            wait_until_up(f"http://127.0.0.1:{c.port}/health")
+        assert decide(c, found["first?"] | {"digest": "forged"}, True).status_code == 403
+        assert decide(c, found["first?"], True, by="ada", payload={"n": 2}).status_code == 200
+        assert decide(c, found["first?"], False, by="eve").status_code == 409
+        assert c.result(asking).json() == "True ada 2, True True"
+        gone = c.send("/EpSvc/asks", None)
+        until(lambda: len(questions(c)) == 2, "both questions")
+        c.admin.patch(f"/invocations/{gone}/kill")
+        until(lambda: not questions(c), "their end")
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_cancelled_saga_is_undone(mode: str, tmp_path: Path):
     """The cancellation arrives as a signal, whoever keeps the journal."""

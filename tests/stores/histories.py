@@ -30,7 +30,7 @@ class History:
         self.lengths: dict[int, int] = {}
         self.next = 1
         other = random.choice(("bob", "bob", "bo\0b"))  # with a NUL character commits take another way
-        services, keys, scopes = ("Cart", "Mail"), ("ann", other), ("", "eu")
+        services, keys, scopes = ("Cart", "agentdur.Mail"), ("ann", other), ("", "eu")
         self.keys = [ObjectAddress(*each) for each in product(services, keys, scopes)]
         self.promises = [PromiseAddress(o.service, o.key, name, o.scope) for o in self.keys for name in "pq"]
 
@@ -115,7 +115,8 @@ class History:
         numbered = Random(seq)  # what was accepted is the same each time it is said
         keyed = numbered.random() < 0.5
         target = Target(
-            numbered.choice(("Cart", "Mail")), "add", numbered.choice(_TEXTS) if keyed else None,
+            numbered.choice(("Cart", "Mail", "agentdur.Mail")), "add",
+            numbered.choice(_TEXTS) if keyed else None,
             ServiceKind.VIRTUAL_OBJECT if keyed else ServiceKind.SERVICE,
             HandlerKind.EXCLUSIVE if keyed else HandlerKind.PLAIN,
         )  # fmt: skip
@@ -141,12 +142,17 @@ def answers(store: Store, history: History) -> dict[str, object]:
     filters = [
         Filter(), Filter(limit=2), Filter(service="Cart"), Filter(service="Cart", key="ann"), Filter(key=""),
         Filter(statuses=("completed",)), Filter(statuses=("running", "pending"), after_seq=3),
+        Filter(internal=False), Filter(internal=False, service="agentdur.Mail"),
         Filter(handler="add", service="Mail", statuses=("completed", "paused")),
     ]  # fmt: skip
     questions: dict[str, object] = {
         "next_seq": store.next_seq(), "running": list(store.running()), "count": store.count(),
         "timers": [store.timers(limit) for limit in (1, 3, 99)],
         "deployments": store.deployments(),
+        "states": [
+            store.states(key.service, name, after, limit)
+            for key in history.keys for name in _TEXTS for after, limit in (("", 99), ("b", 1))
+        ],
         "expired": [store.expired(T0 + now, limit) for now in (0, 1, 9) for limit in (2, 99)],
     }  # fmt: skip
     questions |= {f"invocation {id_}": store.invocation(id_) for id_ in ids}

@@ -36,6 +36,7 @@ class Stage:
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind, self.folder = kind, folder
+        self.app: App
         self.engine: Engine
         self.running = False
         self.services: tuple[BaseService, ...] = ()
@@ -57,7 +58,7 @@ class Stage:
     ) -> Engine:
         """An engine over what is stored."""
         self.services, self.how = services, {"defaults": defaults, "knobs": knobs}
-        app = App(services)
+        app = self.app = App(services)
         self.engine = Engine(
             store or self.store, app.handlers(), app.catalog(defaults), knobs=knobs, committer=committer
         )

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from agentdur.core.catalog import Catalog, HandlerOptions, ServiceMeta
+from agentdur.core.catalog import Catalog, HandlerOptions, ServiceMeta, is_internal
 from agentdur.core.errors import (
     BadRequest,
     DeploymentInUse,
@@ -360,6 +360,8 @@ class Deployments:
     def _check(self, made: Deployment, *, breaking: bool) -> None:
         catalog = self.catalog()
         for name, meta in made.services.items():
+            if is_internal(name) and name in self.own.services:
+                continue  # every deployment brings them along; here, this process' own do the work
             if name in self.own.services:
                 raise DiscoveryFailed(f"service {name} is served by this process", 409, "META0006")
             before = catalog.services.get(name)
@@ -377,7 +379,10 @@ class Deployments:
     def check_replaced(self, deployment: str) -> None:
         """DeploymentInUse while new calls go there."""
         found = self.get(deployment)
-        newest = [name for name in found.services if self.find(None, name) is found]
+        newest = [
+            name for name in found.services
+            if name not in self.own.services and self.find(None, name) is found
+        ]  # fmt: skip
         if newest:
             raise DeploymentInUse(f"new calls of {', '.join(newest)} go there")
         if self.running(deployment):

@@ -1,0 +1,1 @@
+"""Approvals: the object that judges decisions, the routes people decide by, and who is told of a question."""
