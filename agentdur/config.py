@@ -148,7 +148,7 @@ FILE = Kind("a file name", lambda value: None if value is None else _read_text(v
 
 
 def _read_url(value: Any) -> str | None:
-    if value is None:
+    if value is None or value == "none":
         return None
     found = _read_text(value)
     if not _URL.fullmatch(found):
@@ -156,9 +156,11 @@ def _read_url(value: Any) -> str | None:
     return found
 
 
-URL = Kind("an http:// or https:// address", _read_url, lambda url: _PASSWORD.sub(r"\1***@", url or "none"))
+URL = Kind(
+    "an http:// or https:// address, or none", _read_url, lambda url: _PASSWORD.sub(r"\1***@", url or "none")
+)
 SECRET = Kind(
-    "text, kept secret", lambda value: None if value is None else _read_text(value),
+    "text that is not shown, or none", lambda value: None if value in (None, "none") else _read_text(value),
     lambda value: "***" if value else "none",
 )  # fmt: skip
 PORT = Kind("a port, 0 … 65535; 0 takes a free one", _whole(0, 65_535))

@@ -179,6 +179,8 @@ def test_every_value_can_be_shown_and_read_back():
 
 
 def test_passwords_are_not_shown():
+    assert shown("approval_link_key", "secret") == "***"
+    assert shown("approval_webhook", "https://ada:secret@hooks/told") == "https://ada:***@hooks/told"
     assert shown("store", "postgresql://ada:secret@db/agentdur") == "postgresql://ada:***@db/agentdur"
 
 

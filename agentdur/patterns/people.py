@@ -32,7 +32,7 @@ async def human_review(
         rounds += 1
         said = await ctx.approval(question, payload=draft, timeout=timeout)
         if said:
-            return draft if said.payload is None else said.payload
+            return said.payload if said.edited else draft
         if said.timed_out or rounds >= rounds_max:
             status = 408 if said.timed_out else 403
             raise NotApproved(said.reason or "not approved", status, {"kind": NotApproved.KIND})

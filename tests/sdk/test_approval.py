@@ -188,7 +188,8 @@ async def test_a_decision_after_the_deadline_is_late_even_when_nobody_has_said_s
     (alarm,) = await stage.engine.list(Filter(service=SERVICE, handler="expire"))
     await stage.engine.operate("kill", alarm["id"])
     assert question.deadline is not None
-    await until(lambda: datetime.now(UTC) > question.deadline, "the deadline")  # type: ignore[operator]  # above
+    deadline = question.deadline
+    await until(lambda: datetime.now(UTC) > deadline, "the deadline")
     with pytest.raises(ApprovalDecided, match="by nobody in time"):
         await stage.client.approve(question.id, question.digest, by="ada")
     assert await told(stage, sent) == YES | {"ok": False, "late": True}

@@ -1,0 +1,51 @@
+"""agentdur's own handlers at an endpoint that agentdur drives: both bring the internal services, one serves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.http.reference_server import stop
+from tests.remote.test_python_sdk import MODES, ROOT, World, until
+
+pytestmark = pytest.mark.slow
+
+
+class OwnWorld(World):
+    """`agentdur serve` and `agentdur endpoint`."""
+
+    def start_handlers(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "agentdur.cli", "endpoint", "tests/endpoint/handlers.py"]
+        command += ["--port", str(self.port)]
+        return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_handlers_elsewhere_ask_is_decided_at_the_server(mode: str, tmp_path: Path):
+    """The deployment is registered though the server has services of the same names; they are not listed."""
+    inactivity, http1 = MODES[mode]
+    w = OwnWorld(tmp_path, inactivity)
+    try:
+        w.up()
+        body = {"uri": f"http://127.0.0.1:{w.port}", "use_http_11": http1}
+        registered = w.admin.post("/deployments", json=body)
+        assert registered.status_code == 201, registered.text
+        asking = w.send("/EpSvc/asks", 3000)
+        found = until(lambda: (q := w.client.get("/approvals").json()["approvals"])[1:] and q, "questions")
+        w.kill("handlers")
+        w.kill("server")
+        first = next(one for one in found if one["question"] == "first?")
+        answer = w.client.post(f"/approvals/{first['id']}/approve", json={"digest": first["digest"]})
+        assert answer.status_code == 200, answer.text
+        assert w.result(asking).json() == "True  1, True True"
+        names = {service["name"] for service in w.admin.get("/services").json()["services"]}
+        assert names == {"EpSvc", "EpObj", "EpWf", "EpLazy", "Native"}
+        shown = w.admin.get("/invocations").json()["invocations"]
+        assert {one["target_service_name"] for one in shown} == {"EpSvc"}
+    finally:
+        stop(w.handlers)
+        stop(w.server)
+        w.log.close()
