@@ -275,25 +275,11 @@ def reviewed() -> Service:
     return service
 
 
-async def question_of(stage: Stage, invocation: str) -> str:
-    """The awakeable of the approval that is open."""
-    found: list[str] = []
-
-    async def look() -> bool:
-        shown = await stage.engine.describe(invocation) or {"journal": []}
-        found[:] = [e["value"]["awakeable"] for e in shown["journal"] if "awakeable" in str(e.get("value"))]
-        return bool(found)
-
-    while not await look():
-        await asyncio.sleep(0.005)
-    return found[-1]
-
-
 @IN_MEMORY
 @pytest.mark.parametrize(
     ("said", "wanted", "done"),
     [
-        (True, "It rains.", {"weather Oslo": 1}),
+        ({}, "It rains.", {"weather Oslo": 1}),
         ({"approved": False, "reason": "not now"}, "Fine.", {}),
         (
             {"approved": True, "payload": {"name": "weather", "args": {"city": "Bergen"}}},
@@ -304,16 +290,16 @@ async def question_of(stage: Stage, invocation: str) -> str:
     ids=["approved", "rejected", "edited"],
 )
 async def test_a_person_reviews_a_tool_and_may_take_days(
-    stage: Stage, llm: ScriptedLLM, said: Any, wanted: str, done: dict[str, int]
+    stage: Stage, llm: ScriptedLLM, said: dict[str, Any], wanted: str, done: dict[str, int]
 ):
     """The process dies while it waits; the graph's memory is filled again by the replay."""
     llm.replace([calls(("weather", {"city": "Oslo"})), Turn(text=wanted)])
     service = reviewed()
     await stage.start(service)
     sent = await stage.client.service_send(service.handlers["run"].fn, "?", idempotency_key="once")
-    awakeable = await question_of(stage, sent.invocation_id)
+    await stage.questions()
     await stage.restart(reviewed())
-    await stage.client.resolve_awakeable(awakeable, said)
+    await stage.decide(**said)
     assert await stage.client.attach(sent.invocation_id) == wanted
     assert dict(ran) == done
     assert asked(llm) == 2
@@ -340,8 +326,7 @@ async def test_a_tool_that_interrupts_is_asked_again_with_the_answer(stage: Stag
 
     await stage.start(service)
     sent = await stage.client.service_send(run, "?")
-    awakeable = await question_of(stage, sent.invocation_id)
-    await stage.client.resolve_awakeable(awakeable, {"approved": True, "payload": "XL"})
+    await stage.decide(payload="XL")
     assert await stage.client.attach(sent.invocation_id) == "XL"
     assert ran == {"ask_user": 2}
 

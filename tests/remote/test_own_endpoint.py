@@ -1,4 +1,4 @@
-"""agentdur's own handlers at an endpoint that agentdur drives: both bring the internal services, one serves."""
+"""agentdur's own handlers at an endpoint that agentdur drives: both have the internal services."""
 
 from __future__ import annotations
 

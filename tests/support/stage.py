@@ -22,6 +22,7 @@ from agentdur.core.ports import Store
 from agentdur.core.retry import RetryPolicy
 from agentdur.runtime.owner import Engine, Knobs
 from agentdur.runtime.writer import Committer, Pace, ThreadCommitter, attempt_commit
+from agentdur.sdk.approval import ApprovalRecord
 from agentdur.sdk.client import EngineClient
 from agentdur.sdk.service import BaseService
 from agentdur.server import App
@@ -97,6 +98,25 @@ class Stage:
         """Whatever runs, crash it: the story is over."""
         if self.running:
             await self.crash()
+
+    # -- people
+
+    async def questions(self, count: int = 1) -> list[ApprovalRecord]:
+        """What people are asked, when there are so many questions; oldest first."""
+        found: list[ApprovalRecord] = []
+
+        async def how_many() -> int:
+            found[:] = await self.client.approvals()
+            return len(found)
+
+        await until_it_is(how_many, count)
+        return found
+
+    async def decide(self, approved: bool = True, **said: Any) -> ApprovalRecord:
+        """Decide the one question there is; `said`: by, reason, payload."""
+        (asked,) = await self.questions()
+        decide = self.client.approve if approved else self.client.reject
+        return await decide(asked.id, asked.digest, **said)
 
     # -- what is stored
 

@@ -35,7 +35,8 @@ async def _answer(context: Context, asked: Any, timeout: timedelta | None) -> An
     if isinstance(asked, dict) and "action_requests" in asked:
         return {"decisions": [await _decide(context, one, timeout) for one in asked["action_requests"]]}
     said = await context.approval("an interrupt", payload=asked, timeout=timeout)
-    return {"approved": said.approved, "reason": said.reason, "payload": said.payload}
+    payload = said.payload if said.edited else None
+    return {"approved": said.approved, "reason": said.reason, "payload": payload}
 
 
 async def _decide(context: Context, action: dict[str, Any], timeout: timedelta | None) -> dict[str, Any]:
@@ -44,6 +45,6 @@ async def _decide(context: Context, action: dict[str, Any], timeout: timedelta |
     said: Approval = await context.approval(question, payload=asked, timeout=timeout)
     if not said:
         return {"type": "reject", "message": said.reason or "not approved"}
-    if said.payload is not None and said.payload != asked:
+    if said.edited:
         return {"type": "edit", "edited_action": said.payload}
     return {"type": "approve"}
