@@ -122,11 +122,7 @@ class _Run:
             answer = await self._ask(targets)
             self.new.append(answer.message)
             if not answer.tool_calls:
-                try:
-                    return self._ended(self._output(answer), answer.text)
-                except ValueError as misfit:  # it may do better when it is told
-                    self.new.append({"role": "user", "content": f"{misfit}. Answer again."})
-                    continue
+                return self._ended(self._output(answer), answer.text)
             done = await self._act(answer.tool_calls, targets)
             if done is not None:
                 return done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from agentdur import TerminalError
 from agentdur.core.ports import Filter
 from agentdur.core.target import HandlerKind
 from agentdur.testing.scripted_llm import ScriptedLLM, Turn, When, requests
-from examples.agents import interrupt, notify_when_ready, rollback
+from examples.agents import human_approval, interrupt, notify_when_ready, rollback
 from tests.agents.stories import STORIES, Story, says
 from tests.support.boundaries import every_boundary
 from tests.support.stage import Stage, until
@@ -130,3 +131,54 @@ async def test_a_new_message_interrupts_and_all_are_answered_together(stage: Sta
     ended = {row["status"] for row in await stage.engine.list(Filter(service="Answering"))}
     assert ended == {"completed"}
     assert {entry.outcome for entry in requests(llm.ledger())} == {"client_gone", "answered"}
+
+
+CLAIM = human_approval.Claim(name="Ada", euros=1200)
+
+
+@IN_MEMORY
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ({"approved": True, "by": "Bo"}, "paid 1200 € to Ada"),
+        ({"approved": False, "reason": "who is Ada?"}, "refused: who is Ada?"),
+    ],
+)
+async def test_a_person_decides_whether_it_is_paid(
+    stage: Stage, llm: ScriptedLLM, said: dict[str, Any], outcome: str
+):
+    """The process dies while it waits."""
+    services = human_approval.app.services
+    await stage.start(*services)
+    sent = await stage.client.service_send(human_approval.pay, CLAIM)
+    await stage.questions()
+    await stage.restart()
+    await stage.decide(**said)
+    assert await stage.client.attach(sent.invocation_id) == outcome
+
+
+@IN_MEMORY
+async def test_who_says_nothing_in_time_has_said_no(
+    stage: Stage, llm: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(human_approval, "PATIENCE", timedelta(milliseconds=20))
+    await stage.start(*human_approval.app.services)
+    assert await stage.client.service_call(human_approval.pay, CLAIM) == "too late"
+
+
+@IN_MEMORY
+async def test_a_letter_is_sent_back_until_it_may_leave(stage: Stage, llm: ScriptedLLM):
+    llm.replace([
+        says("Dear Ada, we pay.", system="Write a short letter", last_user='"feedback":"be polite"'),
+        says("Take the money.", system="Write a short letter"),
+    ])  # fmt: skip
+    await stage.start(*human_approval.app.services)
+    sent = await stage.client.service_send(human_approval.letter, CLAIM)
+    (asks,) = await stage.questions()
+    assert asks.payload == "Take the money."
+    await stage.decide(False, reason="be polite")
+    await until(lambda: asked(llm) == 2, "the second draft")
+    (asks,) = await stage.questions()
+    assert asks.payload == "Dear Ada, we pay."
+    await stage.decide(True, payload="Dear Ada, we pay today.")
+    assert await stage.client.attach(sent.invocation_id) == "Dear Ada, we pay today."
