@@ -5,6 +5,7 @@
 
 Rules of this file:
 1. Nothing is retried here: only the caller knows whether a request without an idempotency key may run twice.
+   The exception is reading a stream, which changes nothing.
 2. A connection that fails raises what httpx raises; an answer that is an error raises TerminalError when the
    invocation said it, HttpError when the server did.
 3. No time limit on an answer: an invocation takes as long as it takes. Wrap the call to limit the wait.
@@ -12,6 +13,8 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -23,6 +26,7 @@ import httpx
 import msgspec
 
 from agentdur.core.errors import BadRequest
+from agentdur.core.ports import StreamEvent
 from agentdur.core.text import require_text, writable
 from agentdur.sdk.approval import ApprovalRecord, Decision
 from agentdur.sdk.approval_calls import LIMIT, Wanted, refused
@@ -34,6 +38,12 @@ from agentdur.sdk.service import Handler
 __all__ = ["Client", "ClientSendHandle", "HttpError", "Output", "TerminalError", "create_client"]
 
 CONNECT_TIMEOUT_S = 10.0
+STREAM_TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S, read=60.0)
+"""A stream that says nothing for so long, not even that it is there, has lost its connection."""
+PATIENCE = timedelta(minutes=1)
+RECONNECT_S_MIN = 0.05
+RECONNECT_S_MAX = 2.0
+_AWAY = frozenset({502, 503, 504})
 NOT_READY = 470
 
 _UNTYPED: Serde[Any] = serde_for(Any)
@@ -93,6 +103,37 @@ class Client(BaseClient):
         """Close the connections; a client that was brought stays open."""
         if self._owns_http:
             await self._http.aclose()
+
+    async def stream(
+        self, invocation_id: str, after: str | None = None, *, patience: timedelta = PATIENCE
+    ) -> AsyncIterator[StreamEvent]:
+        """What an invocation streams, to its end. A connection that breaks, and a server that restarts, is
+        tried again for `patience`; the reader gets what it lacks."""
+        path = f"{self._base_url}/restate/invocation/{_segment(invocation_id)}/stream"
+        heard = time.monotonic()
+        pause = RECONNECT_S_MIN
+        while True:
+            headers = {**self._headers, "accept": "text/event-stream"}
+            if after is not None:
+                headers["last-event-id"] = after
+            try:
+                async with self._http.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT) as answer:
+                    if answer.status_code == 204:
+                        return
+                    if answer.status_code != 200:
+                        await answer.aread()
+                        raise _http_error(answer)
+                    async for event in events_of(answer.aiter_raw()):
+                        heard, pause, after = time.monotonic(), RECONNECT_S_MIN, event.id
+                        yield event
+                        if event.kind == "end":
+                            return
+            except (httpx.TransportError, HttpError) as error:
+                away = not isinstance(error, HttpError) or error.status_code in _AWAY
+                if not away or time.monotonic() - heard > patience.total_seconds():
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RECONNECT_S_MAX)
 
     async def generic_call(
         self,
@@ -214,8 +255,7 @@ class Client(BaseClient):
             code = answer.status_code if refusal.code is None else refusal.code
             raise TerminalError(refusal.message, code, refusal.metadata)
         if not answer.is_success:
-            message = _refusal(answer).message or answer.text[:200] or answer.reason_phrase
-            raise HttpError(answer.status_code, message, answer.text)
+            raise _http_error(answer)
         return answer.content
 
 
@@ -263,6 +303,24 @@ def _refused(error: HttpError) -> Exception:
     except msgspec.MsgspecError:
         return error
     return refused(said.error, said.message, bytes(said.approval)) or error
+
+
+async def events_of(lines: AsyncIterator[bytes]) -> AsyncIterator[StreamEvent]:
+    """The events that server-sent lines say; the last one is dropped when it is not complete."""
+    rest = b""
+    async for piece in lines:
+        *texts, rest = (rest + piece).split(b"\n\n")
+        for text in texts:
+            fields = dict(line.split(b": ", 1) for line in text.split(b"\n") if not line.startswith(b":"))
+            if b"event" in fields:
+                said: dict[str, Any] = msgspec.json.decode(fields[b"data"])
+                said |= {"id": fields[b"id"].decode(), "kind": fields[b"event"].decode()}
+                yield msgspec.convert(said, StreamEvent)
+
+
+def _http_error(answer: httpx.Response) -> HttpError:
+    message = _refusal(answer).message or answer.text[:200] or answer.reason_phrase
+    return HttpError(answer.status_code, message, answer.text)
 
 
 def _refusal(answer: httpx.Response) -> _Refusal:

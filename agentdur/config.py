@@ -271,6 +271,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     live_attempts_limit: Annotated[
         int, Setting(COUNT, "Attempts kept in memory; above it those that only wait are parked.")
     ] = 1000
+    stream_size_limit: Annotated[
+        int, Setting(SIZE, "Bytes of what one step streams; what is over it is left out, and said to be.")
+    ] = 4 * MIB
+    stream_readers_limit: Annotated[
+        int, Setting(COUNT, "Streams that are read at a time; further readers are answered 429.")
+    ] = 10_000
+    stream_readers_per_invocation_limit: Annotated[
+        int, Setting(COUNT, "Readers of one invocation at a time; further ones are answered 429.")
+    ] = 1000
+    stream_heartbeat_interval: Annotated[
+        timedelta, Setting(INTERVAL, "A stream over HTTP that has nothing to say says so this often.")
+    ] = timedelta(seconds=15)
+    stream_stall_timeout: Annotated[
+        timedelta,
+        Setting(INTERVAL, "A client that takes nothing of its stream for so long is cut; it may come back."),
+    ] = timedelta(seconds=30)
     shutdown_timeout: Annotated[
         timedelta, Setting(DURATION, "How long requests under way may finish after a stop was asked for.")
     ] = timedelta(seconds=10)

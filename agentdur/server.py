@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,6 +37,7 @@ from agentdur.ingress.settings import IngressSettings
 from agentdur.observe.logs import configure_logging
 from agentdur.runtime.owner import Engine, Knobs
 from agentdur.runtime.remote.deployments import Signer
+from agentdur.runtime.streams import StreamLimits
 from agentdur.sdk.endpoint import Endpoint, identity
 from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
@@ -208,6 +210,11 @@ def knobs_of(settings: Settings) -> Knobs:
         journal_length=settings.journal_length_limit,
         cleanup_seconds=settings.cleanup_interval.total_seconds(),
         shutdown_seconds=settings.shutdown_timeout.total_seconds(),
+        streams=StreamLimits(
+            step_bytes=settings.stream_size_limit,
+            readers=settings.stream_readers_limit,
+            readers_of_one=settings.stream_readers_per_invocation_limit,
+        ),
     )
 
 
@@ -229,6 +236,8 @@ def ingress_settings(settings: Settings) -> IngressSettings:
     return IngressSettings(
         request_bytes_max=settings.request_size_limit,
         concurrent_requests_max=settings.concurrent_requests_limit or None,
+        stream_heartbeat_ms=settings.stream_heartbeat_interval // timedelta(milliseconds=1),
+        stream_stall_ms=settings.stream_stall_timeout // timedelta(milliseconds=1),
     )
 
 

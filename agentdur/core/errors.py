@@ -186,6 +186,12 @@ class ForeignFuture(HandlerError):
     code = "AD0040"
 
 
+class ReservedFact(HandlerError):
+    """A step notes this about itself already: the chunks it streamed. Give the fact another name."""
+
+    code = "AD0090"
+
+
 class StoreLocked(StoreError):
     """Another process has this store open. Stop it, or use another file."""
 

@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from msgspec import Struct
 
@@ -118,8 +118,8 @@ class Store(Protocol):
     def invocation(self, invocation: InvocationId) -> Row | None:
         """One invocation by id."""
 
-    def journal(self, seq: int) -> list[tuple[int, Entry]]:
-        """All its entries in order, with their index."""
+    def journal(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, Entry]]:
+        """Its entries from index `start` on, in order, with their index; at most `limit`, -1: all."""
 
     def times(self, seq: int) -> list[tuple[int, int]]:
         """(index, appended at in ms since epoch) of all its entries."""
@@ -185,6 +185,44 @@ class Receipt(Struct, frozen=True, gc=False):
     execute_at: int | None = None
 
 
+class StreamEvent(Struct, frozen=True, gc=False):
+    """What happens in the stream of an invocation.
+
+    `chunk`: data, sent live by a step that runs, or from the journal. `commit`: what was sent for this step
+    is final. `void`: what was sent for this step is not, drop it. `end`: the result (`data`), the last event.
+    `step`, `branch`: where it was sent; `run` tells steps of one name and branch apart; `attempt`: by which
+    attempt, 0 when it comes from the journal. `id`: who asks again with it gets what comes after, and `void`
+    for what was open.
+    """
+
+    id: str
+    kind: Literal["chunk", "commit", "void", "end"]
+    step: str = ""
+    branch: str = ""
+    attempt: int = 0
+    data: Any = None
+    run: int = 0
+
+
+class Stream(Protocol):
+    """The events of one reader. Cancelling a wait loses nothing; close it when it is not read to its end."""
+
+    over: bool
+    """Nothing more is read: the end was, or it was closed."""
+
+    def __aiter__(self) -> Self:
+        """To be read once."""
+
+    async def __anext__(self) -> StreamEvent:
+        """Wait for the next one."""
+
+    def ready(self) -> list[StreamEvent]:
+        """Those that need no wait."""
+
+    def close(self) -> None:
+        """Read no more; who waits is told that it is over."""
+
+
 class Engine(Protocol):
     """What frontends may ask. Awaitables complete when what they say is durable; cancelling them is free.
 
@@ -209,6 +247,11 @@ class Engine(Protocol):
 
     async def output(self, invocation: InvocationId) -> Answer | None:
         """The end if it is there, None while it is not; UnknownInvocation when there is no record."""
+
+    def stream(self, invocation: InvocationId, after: str | None = None) -> Stream:
+        """What the invocation streams, from its beginning or after the event of this id, to its end. Raises
+        UnknownInvocation, JournalGone, BadRequest (the id) and Overloaded at once; StoreError and NotRunning
+        also later, when it is to be asked for again."""
 
     async def signal(self, invocation: InvocationId, signal: int | str, result: Result) -> None:
         """Complete an awakeable (signal index) or a named signal; silently nothing when nobody is there."""

@@ -21,6 +21,7 @@ from agentdur.core.journal import Failure, Result, Success
 from agentdur.core.ports import Answer, Engine, Request
 from agentdur.ingress import errors
 from agentdur.ingress.errors import IngressError, engine_error, ingress_error, invocation_error
+from agentdur.ingress.events import Events, read_after, send_events
 from agentdur.ingress.paths import (
     Awakeable,
     ByBody,
@@ -90,6 +91,9 @@ class Front:
         self._active += 1
         try:
             reply = await self._answer(scope, headers, receive)
+            if isinstance(reply, Events):
+                await send_events(reply, scope, receive, send, self._settings)
+                return True
         except ClientGone:
             return True
         finally:
@@ -113,12 +117,20 @@ class Front:
             self._services, self._catalog = serve(catalog), catalog
         return self._services
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply | None:
+    async def _answer(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive
+    ) -> Reply | Events | None:
         try:
             path, raw_path = path_of(scope)
             route = find_route(path, self.services, self._hosted)
             if isinstance(route, Submit):
                 return await self._submit(route, raw_path, scope, headers, receive)
+            if isinstance(route, ById | ByWorkflow | ByIdempotencyKey):
+                _only(scope["method"], "GET")
+                invocation = self._named(route)
+                if route.verb == "stream":
+                    return self._stream(invocation, scope, headers)
+                return await self._result_of(route.verb, invocation, receive)
             return await self._other(route, scope["method"], receive)
         except IngressError as error:
             return ingress_error(error.status, error.message)
@@ -200,18 +212,28 @@ class Front:
                 if verb == "lookup":
                     return Reply(200, [JSON], _encode({"invocationId": invocation}))
                 return await self._result_of(verb, invocation, receive)
-            case ById(verb, invocation):
-                _only(method, "GET")
-                return await self._result_of(verb, invocation, receive)
-            case ByWorkflow(verb, name, key):
-                _only(method, "GET")
-                return await self._result_of(verb, workflow_id(self._engine, name, key), receive)
-            case ByIdempotencyKey(verb, service, key, handler, idempotency_key):
-                _only(method, "GET")
-                invocation = idempotent_id(self._engine, service, handler, key, idempotency_key)
-                return await self._result_of(verb, invocation, receive)
-            case Submit():
-                raise AssertionError("submissions are handled before")
+            case Submit() | ById() | ByWorkflow() | ByIdempotencyKey():
+                raise AssertionError("these are handled before")
+
+    def _named(self, route: ById | ByWorkflow | ByIdempotencyKey) -> InvocationId:
+        match route:
+            case ById(_, invocation):
+                return invocation
+            case ByWorkflow(_, name, key):
+                return workflow_id(self._engine, name, key)
+            case ByIdempotencyKey(_, service, key, handler, idempotency_key):
+                return idempotent_id(self._engine, service, handler, key, idempotency_key)
+
+    def _stream(self, invocation: InvocationId, scope: Scope, headers: dict[bytes, bytes]) -> Reply | Events:
+        """Who reconnects says the last event's id in the header: that is newer than what the path says."""
+        after = header_text(headers, b"last-event-id") or read_after(scope["query_string"]) or None
+        try:
+            stream = self._engine.stream(invocation, after)
+        except UnknownInvocation:
+            return ingress_error(404, errors.INVOCATION_NOT_FOUND)
+        if stream.over:  # a browser stops to come back
+            return Reply(204, [(b"x-restate-id", invocation.encode())])
+        return Events(invocation, stream)
 
     async def _result_of(self, verb: str, invocation: InvocationId, receive: Receive) -> Reply:
         """Attach waits, output does not; each has its own way to say that there is no such invocation."""

@@ -36,7 +36,7 @@ _WORKFLOW = (
 )
 _AWAKEABLE = "bad path, expected either /restate/awakeables/:id/resolve or /restate/awakeables/:id/reject"
 
-Verb: TypeAlias = Literal["attach", "output"]
+Verb: TypeAlias = Literal["attach", "output", "stream"]
 Segments: TypeAlias = list[bytes]
 
 
@@ -51,7 +51,7 @@ class Submit(NamedTuple):
 
 
 class ById(NamedTuple):
-    """The result of an invocation."""
+    """The result of an invocation, or its stream."""
 
     verb: Verb
     invocation: InvocationId
@@ -171,7 +171,7 @@ def _restate(segments: Segments, services: Services) -> Route:
             return _modern(verb, rest, services)
         case b"awakeables" | b"a":
             return _awakeable(rest)
-        case b"attach" | b"output" as verb:
+        case b"attach" | b"output" | b"stream" as verb:
             return _short_result(verb, rest)
         case b"invocation":
             return _result(rest, services)
@@ -213,6 +213,8 @@ def _verb(segment: bytes) -> Verb:
         return "attach"
     if segment == b"output":
         return "output"
+    if segment == b"stream":
+        return "stream"
     raise not_found()
 
 
@@ -225,12 +227,15 @@ def read_invocation_id(text: str) -> InvocationId:
 
 
 def _short_result(verb: bytes, rest: Segments) -> ById | ByBody:
-    """`/restate/attach[/{id}]`, `/restate/output[/{id}]`."""
+    """`/restate/attach[/{id}]`, `/restate/output[/{id}]`, `/restate/stream/{id}`."""
     if len(rest) > 1:
         raise IngressError(400, _MODERN)
+    word = _verb(verb)
     if not rest:
-        return ByBody(_verb(verb))
-    return ById(_verb(verb), read_invocation_id(_text(rest[0])))
+        if word == "stream":
+            raise not_found()
+        return ByBody(word)
+    return ById(word, read_invocation_id(_text(rest[0])))
 
 
 def _result(rest: Segments, services: Services) -> ById | ByIdempotencyKey:

@@ -11,6 +11,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from agentdur.ingress.events import ABORT
+
 
 class Joined:
     """A transport that keeps what is written until more comes, or until the loop's next turn."""
@@ -53,3 +55,8 @@ class OneWrite(HttpToolsProtocol):
         """A client is there."""
         joined: Any = Joined(transport, self.loop)
         super().connection_made(joined)
+
+    def on_message_begin(self) -> None:
+        """A request begins: whoever answers it can drop the connection."""
+        super().on_message_begin()
+        self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]  # our own

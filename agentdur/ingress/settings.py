@@ -14,6 +14,10 @@ class IngressSettings(Struct, frozen=True, kw_only=True):
     concurrent_requests_max: int | None = None
     disconnect_check_ms: int = 5_000
     """A request that waits longer than this is watched: when its client leaves, the wait ends."""
+    stream_heartbeat_ms: int = 15_000
+    """A stream that has nothing to say says so this often."""
+    stream_stall_ms: int = 30_000
+    """A stream whose client takes nothing for so long is cut."""
 
 
 DEFAULTS = IngressSettings()

@@ -26,6 +26,7 @@ from agentdur.core.state import ObjectState, PromiseState, Waiter
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.runtime.names import Names
 from agentdur.runtime.slots import Slot, Slots
+from agentdur.runtime.streams import Hub
 from agentdur.runtime.timers import Timers
 from agentdur.runtime.told import store_failed, store_is_back
 from agentdur.runtime.world import World
@@ -33,6 +34,7 @@ from agentdur.runtime.writer import Committer, Writer
 
 _OBJECT = (c.Acquire, c.Release, c.EditState)
 _PROMISE = (c.ReadPromise, c.SettlePromise)
+_STOPPED = "the engine stopped; the invocation goes on when it starts"
 REVIVE_SECONDS_MIN = 0.1
 REVIVE_SECONDS_MAX = 10.0
 
@@ -64,6 +66,7 @@ class Machine:
         self.slots = Slots(store)
         self.writer = Writer(store, committer(), self._collect, self._failed)
         self.timers = Timers(self)
+        self.streams = Hub(self)
         self.queue: deque[c.Message] = deque()
         self.dispatching = False
         self.touched: list[Slot] = []
@@ -207,6 +210,8 @@ class Machine:
         self.writer.writes.journal.append((slot.seq, effect.index, entry, self.stamp))
         if slot.entries is not None:
             slot.entries.append((effect.index, entry))
+        if self.streams.channels and slot.id in self.streams.channels:
+            self.streams.appended(slot.id, slot.seq, effect.index, entry)
         if type(entry) is j.Completion:
             if type(entry.outcome) is j.CalleeId:
                 if slot.callees is None:
@@ -256,6 +261,8 @@ class Machine:
             answer = Answer(effect.id, effect.result, None, slot.target)
             for future in waiting:
                 self.writer.answer(future, answer)
+        if self.streams.channels and slot.id in self.streams.channels:
+            self.streams.finished(slot.id, slot.seq, effect.result)
 
     def _set_timer(self, slot: Slot, effect: e.SetTimer) -> None:
         timer = Timer(effect.at, slot.seq, effect.completion, effect.id)
@@ -401,6 +408,7 @@ class Machine:
         for waiting in self.waiting.values():
             _refuse_all(waiting, error)
         self.waiting.clear()
+        self.streams.fail(error)
         if not self.stopping and self.reviver is None:
             store_failed(error, self.revive_seconds)
             self.reviver = self.loop.call_later(self.revive_seconds, self._revive)
@@ -435,8 +443,9 @@ class Machine:
         self.timers.stop()
         await self.writer.close()
         for waiting in self.waiting.values():
-            _refuse_all(waiting, NotRunning("the engine stopped; the invocation goes on when it starts"))
+            _refuse_all(waiting, NotRunning(_STOPPED))
         self.waiting.clear()
+        self.streams.fail(NotRunning(_STOPPED))
 
 
 def _refuse_all(waiting: list[asyncio.Future[Answer]], error: Exception) -> None:

@@ -24,7 +24,7 @@ from agentdur.core.errors import (
 from agentdur.core.ids import InvocationId
 from agentdur.core.machine.propose import retention
 from agentdur.core.machine.submit import ALREADY_INVOKED
-from agentdur.core.ports import Answer, Filter, Receipt, Request, Store
+from agentdur.core.ports import Answer, Filter, Receipt, Request, Store, Stream
 from agentdur.core.state import Edit, Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, Target
 from agentdur.runtime import views
@@ -32,8 +32,11 @@ from agentdur.runtime.drivers.inproc import InProcess
 from agentdur.runtime.drivers.remote import Remote
 from agentdur.runtime.drivers.router import Router
 from agentdur.runtime.engine import Machine
+from agentdur.runtime.reader import Nothing, Subject
 from agentdur.runtime.remote.deployments import Deployments, Signer
 from agentdur.runtime.retention import Sweeper
+from agentdur.runtime.slots import Slot
+from agentdur.runtime.streams import StreamLimits, read_position
 from agentdur.runtime.world import RealWorld, World
 from agentdur.runtime.writer import Committer, ThreadCommitter
 from agentdur.sdk.branch import install
@@ -47,7 +50,9 @@ Action = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"]
 class Knobs:
     """What an engine can be told; the limits' names are the settings' names."""
 
-    __slots__ = ("cleanup_seconds", "entry_size", "journal_length", "live_attempts", "shutdown_seconds")
+    __slots__ = (
+        "cleanup_seconds", "entry_size", "journal_length", "live_attempts", "shutdown_seconds", "streams",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -57,9 +62,11 @@ class Knobs:
         journal_length: int = 100_000,
         cleanup_seconds: float = 3600.0,
         shutdown_seconds: float = 10.0,
+        streams: StreamLimits | None = None,
     ) -> None:
         self.live_attempts, self.entry_size, self.journal_length = live_attempts, entry_size, journal_length
         self.cleanup_seconds, self.shutdown_seconds = cleanup_seconds, shutdown_seconds
+        self.streams = streams or StreamLimits()
 
 
 class Engine:
@@ -102,6 +109,7 @@ class Engine:
         self.store.open()
         self._uninstall = install(asyncio.get_running_loop())
         self.machine = Machine(self.store, self._committer, self._world, self._catalog)
+        self.machine.streams.limits = self.knobs.streams
         limits = Limits(self.knobs.entry_size)
         self.driver = InProcess(self.machine, self._handlers, self.knobs.live_attempts, limits)
         self.remote = Remote(self.machine, self.deployments, self.knobs.live_attempts)
@@ -255,12 +263,16 @@ class Engine:
     # -- results
 
     def _known(self, invocation: InvocationId) -> tuple[Invocation, int]:
+        slot, state = self._slot(invocation)
+        return state, slot.touched
+
+    def _slot(self, invocation: InvocationId) -> tuple[Slot, Invocation]:
         self.machine.check_alive()
         slot = self.machine.slots.find(invocation)
         if slot is None or slot.state is None:
             raise UnknownInvocation(invocation)
         self.machine.release(slot)
-        return slot.state, slot.touched
+        return slot, slot.state
 
     async def attach(self, invocation: InvocationId) -> Answer:
         """Wait for the end."""
@@ -275,6 +287,18 @@ class Engine:
         if state.head.result is None:
             return None
         return await self._after(touched, stored_answer(state))
+
+    def stream(self, invocation: InvocationId, after: str | None = None) -> Stream:
+        """What it streams, from its beginning or after an event."""
+        position = read_position(after)
+        slot, state = self._slot(invocation)
+        if position.ended:
+            return Nothing()
+        ended = state.head.result is not None
+        if ended and not state.journal_kept:
+            raise JournalGone(invocation)
+        length = None if ended else state.length
+        return self.machine.streams.read(Subject(invocation, slot.seq, slot.touched), length, position)
 
     # -- signals, promises, state
 

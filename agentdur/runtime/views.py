@@ -13,6 +13,7 @@ from agentdur.core.ports import Row
 from agentdur.core.replay import describe as described
 from agentdur.core.state import Status
 from agentdur.runtime.engine import Machine
+from agentdur.sdk.segment import STREAM
 
 PREVIEW_BYTES_MAX = 10_000
 """Bytes of a payload that are shown; the rest is counted."""
@@ -104,7 +105,7 @@ def entry_view(entry: j.Entry) -> dict[str, Any]:
     if isinstance(entry, j.Completion):
         out |= {"completion_id": entry.id, "of": entry.of, **outcome_view(entry.outcome)}
         if entry.meta:
-            out["meta"] = msgspec.json.decode(entry.meta)
+            out["meta"] = meta_view(entry.meta)
         return out
     if isinstance(entry, j.Signal):
         return out | {"signal": entry.signal, **outcome_view(entry.outcome)}
@@ -124,6 +125,15 @@ def entry_view(entry: j.Entry) -> dict[str, Any]:
     if isinstance(value, bytes):
         out["value"] = payload(value)
     return out
+
+
+def meta_view(meta: str) -> dict[str, Any]:
+    """What a step noted; what it streamed is counted only, as it can be read as a stream."""
+    facts: dict[str, Any] = msgspec.json.decode(meta)
+    chunks = facts.get(STREAM)
+    if isinstance(chunks, list):
+        facts[STREAM] = {"chunks": len(chunks), "bytes": len(msgspec.json.encode(chunks))}
+    return facts
 
 
 def outcome_view(outcome: j.Outcome) -> dict[str, Any]:

@@ -38,7 +38,8 @@ from agentdur.sdk.exceptions import TerminalError, terminal_in
 from agentdur.sdk.failure import Failed, failure_for, failure_of
 from agentdur.sdk.future import NEVER, DurableFuture, Group, SignalFuture
 from agentdur.sdk.handing import input_of, output_of
-from agentdur.sdk.resting import rests
+from agentdur.sdk.resting import current_task, rests
+from agentdur.sdk.segment import Segment
 from agentdur.sdk.service_handler import Handler, where
 from agentdur.sdk.turns import Turns
 from agentdur.sdk.where import user_line
@@ -64,6 +65,9 @@ class Driver(Protocol):
 
     def durable(self, attempt: Attempt) -> Awaitable[None] | None:
         """Until all that was proposed is committed; None when it is."""
+
+    def streaming(self, attempt: Attempt, step: Any) -> Segment | None:
+        """Where the chunks of a step that runs go (a RunFuture); None: nobody can read them."""
 
     def values(self, attempt: Attempt) -> Mapping[str, bytes | None]:
         """The state of the key, kept up to date; None: absent. All of it, unless `partial_state`."""
@@ -199,14 +203,14 @@ class Attempt:
         self.closed = True
         self.buffer.clear()
         self._close_tasks()
-        if self.task is not None and not self.task.done() and self.task is not _current_task():
+        if self.task is not None and not self.task.done() and self.task is not current_task():
             self.task.cancel()
         if self.outlived:
             self.outlived = False
             self.driver.ended(self)
 
     def _close_tasks(self) -> None:
-        me = _current_task()
+        me = current_task()
         for task in self.branches.values():
             if not task.done() and task is not me:
                 task.cancel()
@@ -490,10 +494,3 @@ async def _within(attempt: Attempt, handler: Handler) -> bytes:
             await stack.enter_async_context(manager())
         arguments = (input_of(attempt, handler),) if handler.takes_input else ()
         return output_of(attempt, handler, await handler.fn(attempt.context, *arguments))
-
-
-def _current_task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None

@@ -19,6 +19,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any, Protocol, cast
 
 from agentdur.core.journal import AnyCommand
+from agentdur.sdk.segment import Segment
 
 ROOT = ""
 _SIGNALS_OF_BRANCHES = 1 << 31
@@ -54,6 +55,8 @@ class Branch:
     rng: random.Random | None = None
     waiting: Any = None
     note = ""
+    segment: Segment | None = None
+    """What the step that runs here has streamed."""
     steps = 0
 
     def __init__(self, attempt: Any, name: str, parent: Branch | None) -> None:
@@ -76,6 +79,13 @@ class Branch:
         suffix = f"#{count}" if count else ""
         prefix = f"{self.name}/" if self.name else ""
         return Branch(self.attempt, f"{prefix}{label}{suffix}", self)
+
+    def within(self) -> Branch:
+        """For a task or a thread of the step that runs here: it belongs to that step, also when it outlives
+        it."""
+        child = Branch(self.attempt, self.name, self)
+        child.in_step, child.acting = True, self.acting
+        return child
 
     def next_signal(self) -> int:
         """The signal index of the next awakeable: 17, 18, … in the handler itself; elsewhere a number that
@@ -140,9 +150,7 @@ class BranchTaskFactory:
             return self._make(loop, coro, context, more)
         context = context or copy_context()
         if parent.in_step:
-            child = Branch(parent.attempt, parent.name, parent)
-            child.in_step, child.acting = True, parent.acting
-            context.run(_branch.set, child)
+            context.run(_branch.set, parent.within())
             return self._make(loop, coro, context, more)
         child = parent.child(parent.attempt.next_label or label_of(coro))
         parent.attempt.next_label = None

@@ -10,7 +10,7 @@ Rules of this file:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast, overload
 
@@ -26,7 +26,7 @@ from agentdur.core.errors import (
 )
 from agentdur.core.ids import BadId, InvocationId, parse_awakeable_id, parse_invocation_id
 from agentdur.core.journal import Failure, Headers, Result, Success
-from agentdur.core.ports import Answer, Engine, Request
+from agentdur.core.ports import Answer, Engine, Request, Stream, StreamEvent
 from agentdur.core.target import HandlerKind, ServiceKind, Target
 from agentdur.core.text import require_text
 from agentdur.sdk.approval import ApprovalRecord, Decision
@@ -94,6 +94,10 @@ class BaseClient(ApprovalCalls):
     @abstractmethod
     async def _output_run(self, workflow: str, key: str) -> bytes | None:
         """The result of a workflow's main handler, None while it has none."""
+
+    @abstractmethod
+    def stream(self, invocation_id: str, after: str | None = None) -> AsyncIterator[StreamEvent]:
+        """What an invocation streams, from its beginning or after the event of this id, to its end."""
 
     @abstractmethod
     async def generic_call(
@@ -346,6 +350,11 @@ class EngineClient(BaseClient):
     ) -> ClientSendHandle:
         how = How(key, idempotency_key, headers, send_delay)
         return await self._submit(self._request(service, handler, arg, how))
+
+    def stream(self, invocation_id: str, after: str | None = None) -> Stream:
+        """As over HTTP, but it does not come back by itself: what raises StoreError or NotRunning, of an
+        engine that stops, is to be asked for again with the id of the last event."""
+        return self._engine.stream(_invocation(invocation_id), after)
 
     async def resolve_awakeable(self, id: str, value: Any = None, serde: Serde[Any] = _UNTYPED) -> None:
         invocation, index = _awakeable(id)

@@ -25,11 +25,13 @@ from agentdur.sdk.approval import Approval, ask
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.branch import Branch
 from agentdur.sdk.calls import Calls, ScopedContext
+from agentdur.sdk.checks import check_size
 from agentdur.sdk.future import DurableFuture, SignalFuture
 from agentdur.sdk.promise import DurablePromise
 from agentdur.sdk.saga import Saga
 from agentdur.sdk.serde import BytesSerde, JsonSerde, Serde, serde_for
 from agentdur.sdk.steps import RunFuture, RunOptions
+from agentdur.sdk.stream import stream
 
 T = TypeVar("T")
 _JSON: Serde[Any] = JsonSerde()
@@ -179,11 +181,12 @@ class Context(Calls):
         """Journal a value that is at hand, as a step that needs no wait."""
         attempt = self._attempt
         branch = attempt.here()
+        result = j.Success(_JSON.serialize(value))
+        check_size(f"the value of '{name}'", result.value, attempt.entry_size)
         future: DurableFuture[Any] = DurableFuture(attempt, 0, _JSON.deserialize)
         made = j.Run(completion=attempt.next_completion, name=name, branch=branch.name)
         attempt.future(branch, made, future)
         if future.outcome is None:
-            result = j.Success(_JSON.serialize(value))
             assert isinstance(future.completion, int)
             attempt.add(j.RunResult(future.completion, result))
             future.outcome = result
@@ -201,6 +204,11 @@ class Context(Calls):
         if known is None or not isinstance(known[1].outcome, j.Success):
             return None
         return _JSON.deserialize(known[1].outcome.value)
+
+    def stream(self, data: Any) -> None:
+        """A chunk for those who read this invocation: live from within a step, journaled from the handler."""
+        self._attempt.branch_or_step()
+        stream(data)
 
     # -- time, signals, awakeables
 

@@ -194,6 +194,9 @@ class FrameDriver:
         self._look()
         return asyncio.shield(self._acknowledged)
 
+    def streaming(self, attempt: Attempt, step: Any) -> None:
+        """There is nobody to send chunks to: the protocol has no word for them."""
+
     def values(self, attempt: Attempt) -> dict[str, bytes | None]:
         """The state that is known here; None: known to be absent."""
         return self._state

@@ -6,14 +6,17 @@ from typing import Any
 
 import msgspec
 
-from agentdur.core.errors import NotInHandler
+from agentdur.core.errors import NotInHandler, ReservedFact
 from agentdur.sdk.branch import current_branch
+from agentdur.sdk.segment import STREAM
 
 
 def note(**facts: Any) -> None:
     """Attach facts to the step that runs, from inside its action; JSON data only. They are journaled with its
     result, whether that is a value or a terminal failure; an action that is retried leaves none.
     Facts noted twice: the later ones win. Outside of a step it raises NotInHandler."""
+    if STREAM in facts:
+        raise ReservedFact(f"note({STREAM}=…)")
     branch = current_branch()
     while branch is not None and branch.in_step and not branch.stop_step:
         branch = branch.parent  # a task the step made: the step's own branch is further up

@@ -50,3 +50,11 @@ def awaiting_frames(coroutine: Any) -> list[CodeType]:
             found.append(code)
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
     return found
+
+
+def current_task() -> asyncio.Task[Any] | None:
+    """The task that runs, if one does: also asked where there is no loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

@@ -20,15 +20,18 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
+import msgspec
+
 from agentdur.core import journal as j
 from agentdur.core.errors import EntryTooLarge, NotSerializable
 from agentdur.sdk.attempt import Attempt, AttemptClosed
-from agentdur.sdk.branch import Branch
+from agentdur.sdk.branch import Branch, current_branch, enter
 from agentdur.sdk.cancel import cancel_point, interrupted, raise_if_cancelled, recorded_cancel
 from agentdur.sdk.checks import check_size
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 from agentdur.sdk.failure import Failed, failure_of
 from agentdur.sdk.future import NEVER, DurableFuture
+from agentdur.sdk.segment import STREAM
 from agentdur.sdk.serde import DefaultSerde, Serde
 
 T = TypeVar("T")
@@ -164,6 +167,9 @@ async def execute(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -> N
         attempt.step_left()
         await over(attempt)
     finally:
+        if branch.segment is not None:  # there is no result that would hold it
+            branch.segment.void()
+            branch.segment = None
         if not left:
             attempt.step_left()
 
@@ -226,8 +232,10 @@ async def call(action: Callable[[], Any], function: Any) -> Any:
     awaited."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return await action()
-    loop = asyncio.get_running_loop()
-    value = await loop.run_in_executor(_THREADS, copy_context().run, contained, action)
+    loop, context, branch = asyncio.get_running_loop(), copy_context(), current_branch()
+    if branch is not None and branch.in_step:
+        context.run(enter, branch.within())
+    value = await loop.run_in_executor(_THREADS, context.run, contained, action)
     return await value if inspect.isawaitable(value) else value
 
 
@@ -295,6 +303,11 @@ def _out_of_patience(error: RetryableError, seconds: float) -> bool:
 
 
 def meta_of(branch: Branch) -> str:
-    """What the action noted about itself (model, tokens, …), as JSON text."""
+    """What the action noted about itself (model, tokens, …) and what it streamed, as JSON text."""
     note, branch.note = branch.note, ""
-    return note
+    segment = branch.segment
+    if segment is None:
+        return note
+    branch.segment = None
+    facts = msgspec.json.decode(note) if note else {}
+    return msgspec.json.encode({**facts, STREAM: segment.seal()}).decode()

@@ -140,10 +140,12 @@ class MemoryStore:
             seq = self._data.ids.get(invocation)
             return None if seq is None else _row(self._data.invocations[seq])
 
-    def journal(self, seq: int) -> list[tuple[int, Entry]]:
-        """All its entries in order, with their index."""
+    def journal(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, Entry]]:
+        """Its entries from index `start` on, in order, with their index; at most `limit`, -1: all."""
         with self._guard:
-            return [(index, entry) for index, (entry, _) in sorted(self._data.journals.get(seq, {}).items())]
+            entries = self._data.journals.get(seq, {})
+            found = [(index, entries[index][0]) for index in sorted(entries) if index >= start]
+            return found if limit < 0 else found[:limit]
 
     def times(self, seq: int) -> list[tuple[int, int]]:
         """(index, appended at) of all its entries."""

@@ -37,9 +37,9 @@ _RUNNING = (
 _EXPIRED = f"{_INVOCATION} where expires_at <= ? order by expires_at, seq limit ?"
 _EXPIRED_JOURNALS = f"""{_INVOCATION}
     where journal_kept = 1 and journal_expires_at <= ? order by journal_expires_at, seq limit ?"""
-_JOURNAL = (
-    "select idx, kind, name, branch, completion, payload, detail from journal where seq = ? order by idx"
-)
+_JOURNAL = """
+    select idx, kind, name, branch, completion, payload, detail from journal
+    where seq = ? and idx >= ? order by idx limit ?"""
 _TIMES = "select idx, at from journal where seq = ? order by idx"
 _CALLEES = "select detail from journal where seq = ? and kind = 'CallIdCompletion' order by idx"
 _NEXT_SEQ = """
@@ -87,9 +87,9 @@ class SqliteReads:
         rows = self._read(read_invocation, _BY_ID, invocation)
         return rows[0] if rows else None
 
-    def journal(self, seq: int) -> list[tuple[int, Entry]]:
-        """All its entries in order, with their index."""
-        return self._read(_entry, _JOURNAL, seq)
+    def journal(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, Entry]]:
+        """Its entries from index `start` on, in order, with their index; at most `limit`, -1: all."""
+        return self._read(_entry, _JOURNAL, seq, start, limit)
 
     def times(self, seq: int) -> list[tuple[int, int]]:
         """(index, appended at) of all its entries."""

@@ -233,9 +233,9 @@ class SimStore:
         """One invocation by id."""
         return self._read().invocation(invocation)
 
-    def journal(self, seq: int) -> list[tuple[int, Entry]]:
-        """All its entries."""
-        return self._read().journal(seq)
+    def journal(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, Entry]]:
+        """Its entries from index `start` on."""
+        return self._read().journal(seq, start, limit)
 
     def times(self, seq: int) -> list[tuple[int, int]]:
         """When its entries were appended."""

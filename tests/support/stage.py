@@ -16,7 +16,7 @@ from typing import Any
 
 from agentdur.core import journal as j
 from agentdur.core.catalog import HandlerOptions
-from agentdur.core.errors import StoreError
+from agentdur.core.errors import NotRunning, StoreError
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Store
 from agentdur.core.retry import RetryPolicy
@@ -151,6 +151,7 @@ def abandon(engine: Engine) -> None:
         machine.writer.dead = True
         machine.writer.committer.stop()
     engine.driver.forget()
+    engine.machine.streams.fail(NotRunning("the process has died"))
     for waiting in machine.waiting.values():
         for future in waiting:
             future.cancel()

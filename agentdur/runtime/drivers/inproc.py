@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Mapping
+from typing import Any
 
 from agentdur.core import commands as c
 from agentdur.core import journal as j
@@ -27,6 +28,7 @@ from agentdur.runtime.told import attempt_failed, cut_short
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.context import CONTEXTS, Limits
 from agentdur.sdk.failure import Failed, failure_for
+from agentdur.sdk.segment import Segment
 from agentdur.sdk.service import Handler
 
 _CALLS = (j.Call, j.OneWayCall)
@@ -130,6 +132,8 @@ class InProcess:
     def _gone(self, attempt: Attempt) -> None:
         slot = self.live.pop(attempt, None)
         self.idle.pop(attempt, None)
+        if self.machine.streams.live:
+            self.machine.streams.attempt_over(attempt.id, attempt.number)
         if slot is not None and slot.attempt is attempt:
             slot.attempt = None
             self.machine.release(slot)
@@ -172,6 +176,12 @@ class InProcess:
     def durable(self, attempt: Attempt) -> Awaitable[None] | None:
         """Until everything the attempt knows of is committed."""
         return self.machine.writer.durable(attempt.slot.touched)
+
+    def streaming(self, attempt: Attempt, step: Any) -> Segment | None:
+        """Where the chunks of a step go."""
+        if attempt not in self.live:
+            return None  # it is over, and its steps find out
+        return self.machine.streams.segment(attempt.id, attempt.number, step)
 
     def values(self, attempt: Attempt) -> Mapping[str, bytes]:
         """The state of the attempt's key."""
