@@ -70,6 +70,7 @@ def create_admin(
     )  # fmt: skip
     install_errors(app)
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["server"])
     async def health() -> Response:
         """Empty and 200 while the server is up."""

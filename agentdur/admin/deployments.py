@@ -5,14 +5,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from agentdur.admin.errors import Unreadable
+from agentdur.admin.errors import MethodNotAllowed, Unreadable, json_only
 from agentdur.admin.services import Json, instant_ns, service_view
 from agentdur.core.durations import BadDuration, parse_duration
-from agentdur.core.errors import DeploymentInUse
+from agentdur.core.errors import BadRequest, DeploymentInUse
 from agentdur.core.ids import BadId, parse_id
 from agentdur.core.ports import Engine, Filter
 from agentdur.core.state import Status
@@ -20,6 +20,8 @@ from agentdur.runtime.remote.deployments import Asked, Changes, Deployment, Depl
 from agentdur.wire.manifest import Override
 from agentdur.wire.values import DURATION_MS_MAX
 
+JSON = [Depends(json_only)]
+NO_AUTH = "auth: this server has no Google identity; give an authorization header in additional_headers"
 NO_PLACE = "give the uri of an endpoint, or the arn of a Lambda function"
 NOT_COMPLETED = tuple(status.value for status in Status if status is not Status.COMPLETED)
 USERS_SHOWN_MAX = 3
@@ -42,6 +44,20 @@ class Registration(BaseModel):
     breaking: bool = False
     force: bool | None = None
     dry_run: bool = False
+    auth: GoogleAuth | None = None
+
+
+class GoogleIdToken(BaseModel):
+    """What the reference takes; here only to be refused in words."""
+
+    audience: str | None = None
+    impersonate_service_account: str | None = None
+
+
+class GoogleAuth(BaseModel):
+    """The one kind of authorization that a registration may ask for."""
+
+    google_id_token: GoogleIdToken = Field(alias="GoogleIdToken")
 
 
 class Update(BaseModel):
@@ -97,17 +113,19 @@ def deployments_routes(deployments: Deployments, engine: Engine, version_of: Ver
         """All of them."""
         return {"deployments": [deployment_view(one, whole=False) for one in deployments.all.values()]}
 
-    @routes.post("/deployments", status_code=HTTPStatus.CREATED)
+    @routes.post("/deployments", status_code=HTTPStatus.CREATED, dependencies=JSON)
     async def register(given: Registration, request: Request) -> Response:
         """Ask an endpoint what it serves, and serve it from now on."""
         if given.uri is None and given.arn is None:
             raise Unreadable(NO_PLACE, HTTPStatus.UNPROCESSABLE_ENTITY)
+        if given.auth is not None:
+            raise BadRequest(NO_AUTH)
         old = (version_of(request) or FORCED_UNTIL + 1) <= FORCED_UNTIL
         asked = Asked(
             uri=given.uri, http1=given.use_http_11, arn=given.arn, role=given.assume_role_arn,
             headers=given.additional_headers,
             metadata=given.metadata, force=old if given.force is None else given.force,
-            breaking=given.breaking, dry_run=given.dry_run,
+            breaking=given.breaking or old, dry_run=given.dry_run, only_new=old,
         )  # fmt: skip
         made, new = await deployments.register(asked)
         answer: Json = {
@@ -118,7 +136,7 @@ def deployments_routes(deployments: Deployments, engine: Engine, version_of: Ver
         }
         if made.record.sdk_version:
             answer["sdk_version"] = made.record.sdk_version
-        status = HTTPStatus.CREATED if new or (old and given.force is None) else HTTPStatus.OK
+        status = HTTPStatus.CREATED if new or old else HTTPStatus.OK
         return JSONResponse(answer, status, {"location": f"deployments/{made.id}"})
 
     @routes.get("/deployments/{deployment}")
@@ -138,7 +156,7 @@ def deployments_routes(deployments: Deployments, engine: Engine, version_of: Ver
         await deployments.remove(deployment)
         return Response(status_code=HTTPStatus.ACCEPTED)
 
-    _add_changes(routes, deployments)
+    _add_changes(routes, deployments, version_of)
     return routes
 
 
@@ -151,13 +169,13 @@ async def _check_unused(engine: Engine, deployment: str) -> None:
         raise DeploymentInUse(f"invocations began there and have not ended: {some}{more}")
 
 
-def _add_changes(routes: APIRouter, deployments: Deployments) -> None:
-    @routes.patch("/services/{service}", tags=["services"])
+def _add_changes(routes: APIRouter, deployments: Deployments, version_of: Versioned) -> None:
+    @routes.patch("/services/{service}", tags=["services"], dependencies=JSON)
     async def configure(service: str, given: Configuration) -> Json:
         """Set options of a deployment's service; they hold until it is registered again."""
         return service_view(await deployments.configure(service, given.override()))
 
-    @routes.patch("/deployments/{deployment}")
+    @routes.patch("/deployments/{deployment}", dependencies=JSON)
     async def update(deployment: str, given: Update) -> Json:
         """Another address or other headers for the same services. Asks the endpoint again."""
         changes = Changes(
@@ -166,6 +184,13 @@ def _add_changes(routes: APIRouter, deployments: Deployments) -> None:
             overwrite=given.overwrite, dry_run=given.dry_run,
         )  # fmt: skip
         return deployment_view(await deployments.update(known_form(deployment), changes), whole=True)
+
+    @routes.put("/deployments/{deployment}", deprecated=True, dependencies=JSON)
+    async def put(deployment: str, given: Update, request: Request) -> Json:
+        """As PATCH, for clients of version 2 of this API."""
+        if (version_of(request) or FORCED_UNTIL + 1) > FORCED_UNTIL:
+            raise MethodNotAllowed("use PATCH")
+        return await update(deployment, given)
 
 
 def known_form(deployment: str) -> str:

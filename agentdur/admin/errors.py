@@ -49,12 +49,24 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
 }
 
 
+class MethodNotAllowed(Exception):
+    """A route of another version of this API."""
+
+
 class Unreadable(Exception):
     """Something that cannot be parsed, answered as text."""
 
     def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(message)
         self.status = status
+
+
+def json_only(request: Request) -> None:
+    """A dependency of routes with a body: what is not said to be JSON is not read as such."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        said = f"Expected request with `Content-Type: application/json`, got {kind!r}"
+        raise Unreadable(said, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
 def message_of(error: AgentdurError) -> str:
@@ -66,7 +78,9 @@ def message_of(error: AgentdurError) -> str:
             return f"The requested service '{error.detail}' does not exist"
         case UnknownHandler():
             return f"The requested handler '{error.detail}' does not exist"
-        case WrongStatus() | BadRequest() | DeploymentInUse() | DiscoveryFailed() if error.detail:
+        case WrongStatus() | TooEarly() | BadRequest() | DeploymentInUse() | DiscoveryFailed() if (
+            error.detail
+        ):
             return error.detail
         case _:
             return str(error)
@@ -102,6 +116,10 @@ def install_errors(app: FastAPI) -> None:
         status = HTTPStatus.UNPROCESSABLE_ENTITY if in_body and not broken else HTTPStatus.BAD_REQUEST
         place = ".".join(str(step) for step in first["loc"])
         return PlainTextResponse(f"{place}: {first['msg']}", status)
+
+    @app.exception_handler(MethodNotAllowed)
+    async def elsewhere(request: Request, error: MethodNotAllowed) -> Response:
+        return JSONResponse({"message": str(error), "restate_code": None}, HTTPStatus.METHOD_NOT_ALLOWED)
 
     @app.exception_handler(HTTPException)
     async def nothing_here(request: Request, error: HTTPException) -> Response:

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, get_args
 
-from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
+from pydantic import BaseModel
 
-from agentdur.admin.errors import Unreadable, message_of
+from agentdur.admin.errors import Unreadable, json_only, message_of
 from agentdur.admin.settings import BATCH_IDS_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX
 from agentdur.core.errors import AgentdurError, BadRequest, TooEarly, UnknownInvocation, WrongStatus
-from agentdur.core.ids import BadId, InvocationId, parse_invocation_id
+from agentdur.core.ids import BadId, InvocationId, parse_id, parse_invocation_id
 from agentdur.core.ports import Engine, Filter
 from agentdur.core.state import Status
 
@@ -87,8 +87,15 @@ def _add_operations(routes: APIRouter, engine: Engine) -> None:
         """A new invocation with the same input, and the journal up to an entry."""
         return {"new_invocation_id": await engine.restart_as_new(_parsed(id), from_, deployment)}
 
-    @routes.post("/internal/invocations_batch_operations/{action}", include_in_schema=False)
-    async def batch(action: Action | Literal["restart-as-new"], body: Batch) -> Json:
+    @routes.post(
+        "/internal/invocations_batch_operations/{action}", include_in_schema=False,
+        dependencies=[Depends(json_only)],
+    )  # fmt: skip
+    async def batch(action: str, body: Batch) -> Json:
+        if action not in (*get_args(Action), "restart-as-new"):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        if body.deployment not in (None, "keep", "latest"):
+            _check_deployment(body.deployment)
         if len(body.invocation_ids) > BATCH_IDS_MAX:
             raise BadRequest(f"at most {BATCH_IDS_MAX} invocations at a time, got {len(body.invocation_ids)}")
         return await _batch(engine, action, body.parsed(), body.deployment)
@@ -97,7 +104,7 @@ def _add_operations(routes: APIRouter, engine: Engine) -> None:
 class Batch(BaseModel):
     """The body of a batch operation."""
 
-    invocation_ids: list[str] = Field(min_length=1)
+    invocation_ids: list[str]
     deployment: str | None = None
 
     def parsed(self) -> list[InvocationId]:
@@ -143,15 +150,30 @@ async def _batch(engine: Engine, action: str, ids: list[InvocationId], deploymen
                 await engine.operate(action, invocation, wanted)  # type: ignore[arg-type]  # the route's word
                 succeeded.append(invocation)
         except AgentdurError as error:
-            failed.append({"invocation_id": invocation, "error": message_of(error)})
+            failed.append({"invocation_id": invocation, "error": _in_a_batch(invocation, error)})
     return {"succeeded": succeeded, "failed": failed}
+
+
+def _in_a_batch(invocation: InvocationId, error: AgentdurError) -> str:
+    """The same words, as clients show them in a list."""
+    if isinstance(error, UnknownInvocation):
+        return f"Invocation '{invocation}' not found"
+    return message_of(error).replace("The invocation", "Invocation").removesuffix(".")
 
 
 def _parsed(text: str) -> InvocationId:
     try:
         return parse_invocation_id(text)
     except BadId as error:
-        raise Unreadable(f"bad invocation id {error}") from error
+        raise BadRequest(f"bad invocation id {error}") from error
+
+
+def _check_deployment(text: str | None) -> None:
+    """BadRequest when it cannot be the id of a deployment."""
+    try:
+        parse_id("dp", text or "")
+    except BadId as error:
+        raise BadRequest(f"deployment: {text!r} is none: {error}") from error
 
 
 def _statuses(given: list[str] | None) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def services_routes(engine: Engine, openapi: OpenApi | None) -> APIRouter:
         meta = found(service)
         if handler not in meta.handlers:
             raise UnknownHandler(f"{service}/{handler}")
-        return handler_view(meta, meta.handlers[handler])
+        return handler_view(meta.handlers[handler])
 
     if openapi is not None:
 
@@ -69,12 +69,12 @@ def services_routes(engine: Engine, openapi: OpenApi | None) -> APIRouter:
 
 
 def service_view(meta: ServiceMeta) -> Json:
-    """ServiceMetadata. The timeouts and the retry policy shown are those most of its handlers share."""
-    shared = _shared_options(meta)
+    """ServiceMetadata: the service's own options, and of its handlers what they say for themselves."""
+    shared = meta.options
     view: Json = {
         "name": meta.name,
         "ty": meta.kind.value,
-        "handlers": [handler_view(meta, meta.handlers[name]) for name in sorted(meta.handlers)],
+        "handlers": [handler_view(meta.handlers[name]) for name in sorted(meta.handlers)],
         "deployment_id": meta.deployment_id,
         "revision": meta.revision,
         "public": meta.public,
@@ -87,6 +87,8 @@ def service_view(meta: ServiceMeta) -> Json:
     }
     if meta.kind is ServiceKind.WORKFLOW:
         view["workflow_completion_retention"] = format_duration(_run_options(meta).workflow_retention_ms)
+    if meta.notes:
+        view["info"] = [{"code": code, "message": message} for code, message in meta.notes]
     if meta.documentation:
         view["documentation"] = meta.documentation
     if meta.metadata:
@@ -94,9 +96,9 @@ def service_view(meta: ServiceMeta) -> Json:
     return view
 
 
-def handler_view(service: ServiceMeta, meta: HandlerMeta) -> Json:
-    """One handler; its own timeouts and retention only where they differ from the service's."""
-    shared, own = _shared_options(service), meta.options
+def handler_view(meta: HandlerMeta) -> Json:
+    """One handler, with the options that it does not inherit."""
+    own = meta.options
     view: Json = {"name": meta.name}
     if meta.kind is not HandlerKind.PLAIN:
         view["ty"] = meta.kind.value
@@ -112,16 +114,27 @@ def handler_view(service: ServiceMeta, meta: HandlerMeta) -> Json:
         if schema is not None:
             view[name] = schema
     for name in ("idempotency_retention", "journal_retention", "inactivity_timeout", "abort_timeout"):
-        if (value := getattr(own, f"{name}_ms")) != getattr(shared, f"{name}_ms"):
-            view[name] = format_duration(value)
-    if own.lazy_state != shared.lazy_state:
+        if f"{name}_ms" in meta.said:
+            view[name] = format_duration(getattr(own, f"{name}_ms"))
+    if "lazy_state" in meta.said:
         view["enable_lazy_state"] = own.lazy_state
-    view["retry_policy"] = {"max_attempts": None} if own.retry == shared.retry else retry_view(own.retry)
+    retries = retry_view(own.retry)
+    view["retry_policy"] = {"max_attempts": None} | {
+        shown: retries[shown] for said, shown in _RETRY_FIELDS.items() if said in meta.said
+    }
+    if meta.notes:
+        view["info"] = [{"code": code, "message": message} for code, message in meta.notes]
     if meta.documentation:
         view["documentation"] = meta.documentation
     if meta.metadata:
         view["metadata"] = meta.metadata
     return view
+
+
+_RETRY_FIELDS = {
+    "delay_ms_initial": "initial_interval", "factor": "exponentiation_factor", "attempts_max": "max_attempts",
+    "delay_ms_max": "max_interval", "on_exhausted": "on_max_attempts",
+}  # fmt: skip
 
 
 def retry_view(policy: RetryPolicy) -> Json:
@@ -135,30 +148,20 @@ def retry_view(policy: RetryPolicy) -> Json:
     }
 
 
-def _shared_options(meta: ServiceMeta) -> HandlerOptions:
-    """The catalog knows resolved options only; the ones most handlers have stand for the service's own."""
-    counts: list[tuple[int, HandlerOptions]] = []
-    for handler in meta.handlers.values():
-        counts.append(
-            (sum(one.options == handler.options for one in meta.handlers.values()), handler.options)
-        )
-    return max(counts, key=lambda pair: pair[0])[1] if counts else HandlerOptions()
-
-
 def _run_options(meta: ServiceMeta) -> HandlerOptions:
     runs = (one.options for one in meta.handlers.values() if one.kind is HandlerKind.WORKFLOW)
     return next(runs, HandlerOptions())
 
 
 def _described(rule: InputRule | OutputRule) -> str:
-    """`none`, the content type, or `JSON <type>` where a schema says it."""
+    """`none`, what the schema says it is, or the content type."""
     if rule.content_type is None:
         return "none"
-    if rule.json_schema is None:
-        return rule.content_type
-    kind = rule.json_schema.get("type")
-    if kind is None and "$ref" in rule.json_schema:
-        kind = (
-            rule.json_schema.get("$defs", {}).get(rule.json_schema["$ref"].rsplit("/", 1)[-1], {}).get("type")
-        )
-    return f"JSON {kind}" if isinstance(kind, str) else rule.content_type
+    schema = rule.json_schema
+    if isinstance(schema, dict):
+        if isinstance(title := schema.get("title"), str):
+            return f"JSON '{title}'"
+        if isinstance(kind := schema.get("type"), str):
+            return f"JSON {kind}"
+    optional = isinstance(rule, OutputRule) and rule.set_content_type_if_empty
+    return f"optional {rule.content_type}" if optional else rule.content_type

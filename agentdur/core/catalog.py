@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
 from agentdur.core.retry import RetryPolicy
 from agentdur.core.target import HandlerKind, ServiceKind, Target
 
+Schema: TypeAlias = dict[str, Any] | bool
+"""A JSON schema; `True` takes anything, `False` nothing."""
 DAY_MS = 24 * 60 * 60 * 1000
 INTERNAL_PREFIX = "agentdur."
 """Services whose names begin so are agentdur's own: handlers call them, nobody is shown them."""
@@ -24,7 +26,7 @@ class InputRule(Struct, frozen=True, kw_only=True):
 
     content_type: str | None = "*/*"
     required: bool = False
-    json_schema: dict[str, Any] | None = None
+    json_schema: Schema | None = None
     void: bool = False
     any: bool = False
 
@@ -34,7 +36,7 @@ class OutputRule(Struct, frozen=True, kw_only=True):
 
     content_type: str | None = "application/json"
     set_content_type_if_empty: bool = False
-    json_schema: dict[str, Any] | None = None
+    json_schema: Schema | None = None
 
 
 class HandlerOptions(Struct, frozen=True, kw_only=True):
@@ -50,7 +52,8 @@ class HandlerOptions(Struct, frozen=True, kw_only=True):
 
 
 class HandlerMeta(Struct, frozen=True, kw_only=True):
-    """One handler."""
+    """One handler. `said`: which of its options, and of their retry policy's fields, it gives itself.
+    `notes`: (code, message) of what operators should know of it."""
 
     name: str
     kind: HandlerKind
@@ -58,17 +61,21 @@ class HandlerMeta(Struct, frozen=True, kw_only=True):
     input: InputRule = InputRule()
     output: OutputRule = OutputRule()
     options: HandlerOptions = HandlerOptions()
+    said: tuple[str, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
     documentation: str = ""
     metadata: dict[str, str] = {}
 
 
 class ServiceMeta(Struct, frozen=True, kw_only=True):
-    """One service with its handlers by name."""
+    """One service with its handlers by name. `options`: what its handlers inherit."""
 
     name: str
     kind: ServiceKind
     handlers: dict[str, HandlerMeta]
     public: bool = True
+    options: HandlerOptions = HandlerOptions()
+    notes: tuple[tuple[str, str], ...] = ()
     documentation: str = ""
     metadata: dict[str, str] = {}
     revision: int = 1

@@ -21,7 +21,8 @@ from agentdur.core.errors import (
     ValueTooLarge,
     WrongStatus,
 )
-from agentdur.core.ids import InvocationId
+from agentdur.core.ids import BadId, InvocationId, parse_id
+from agentdur.core.machine.operate import check_resumed
 from agentdur.core.machine.propose import retention
 from agentdur.core.machine.submit import ALREADY_INVOKED
 from agentdur.core.ports import Answer, Filter, Receipt, Request, Store, Stream
@@ -329,13 +330,13 @@ class Engine:
 
     async def operate(self, action: Action, invocation: InvocationId, deployment: str = "keep") -> bool:
         """Cancel, kill, pause, resume or purge."""
-        self.deployments.check_named(deployment)
+        _check_form(deployment)
         state, _ = self._known(invocation)
         status = state.head.status
         begun = status not in (Status.SCHEDULED, Status.INBOXED)
         if action in ("cancel", "kill") and status is Status.COMPLETED:
             raise WrongStatus(f"The invocation '{invocation}' was already completed.")
-        chosen = self._chosen(state, deployment)[0] if action == "resume" else None
+        chosen = self._resumed_at(state, deployment) if action == "resume" else None
         messages: dict[Action, c.ToInvocation] = {
             "cancel": c.SignalTo(invocation, j.CANCEL_SIGNAL, j.VOID),
             "kill": c.Kill(invocation),
@@ -350,13 +351,26 @@ class Engine:
             return status is not Status.INVOKED
         return not (action == "cancel" and begun)
 
+    def _resumed_at(self, state: Invocation, wanted: str) -> str | None:
+        """Where it goes on; the status is judged before anybody looks for a deployment."""
+        own = self._serves(state)
+        if wanted == "keep" or (wanted == "latest" and own):
+            return state.head.deployment
+        check_resumed(state, elsewhere=True)
+        if wanted != "latest" and state.head.deployment is None:
+            return wanted  # the machine refuses it
+        return self._chosen(state, wanted)[0]
+
+    def _serves(self, state: Invocation) -> bool:
+        target = state.spec.target
+        return (target.service, target.handler) in self._handlers
+
     def _chosen(self, state: Invocation, wanted: str) -> tuple[str | None, int | None]:
         """(deployment, protocol version) to go on with; nothing for the handlers of this process."""
         target, head = state.spec.target, state.head
         if wanted == "keep":
             return head.deployment, head.protocol
-        own = (target.service, target.handler) in self._handlers
-        if wanted == "latest" and (own or head.deployment is None):
+        if wanted == "latest" and (self._serves(state) or head.deployment is None):
             return None, None
         found = self.deployments.chosen(wanted, target.service, head.protocol)
         return found.id, head.protocol
@@ -365,15 +379,15 @@ class Engine:
         self, invocation: InvocationId, from_entry: int = 0, deployment: str = "latest"
     ) -> InvocationId:
         """A new invocation with the same input and the journal up to `from_entry`."""
-        self.deployments.check_named(deployment)
+        _check_form(deployment)
         state, touched = self._known(invocation)
         status = state.head.status
         if status in (Status.SCHEDULED, Status.INBOXED):
-            raise TooEarly(f"{invocation} is {status.value}")
+            raise TooEarly(f"The invocation '{invocation}' cannot be restarted because it's not running yet.")
         if state.spec.target.handler_kind is HandlerKind.WORKFLOW:
             raise NotForWorkflows(invocation)
         if status is not Status.COMPLETED:
-            raise WrongStatus(f"{invocation} is {status.value}, only a completed one can be restarted")
+            raise WrongStatus(f"The invocation '{invocation}' is still running.")
         if not state.journal_kept:
             raise JournalGone(invocation)
         await self._durable(touched)
@@ -431,3 +445,12 @@ def stored_answer(state: Invocation) -> Answer:
     assert state.head.completed_at is not None
     expires_at = state.head.completed_at + state.spec.completion_retention_ms
     return Answer(state.id, state.head.result, expires_at, state.spec.target)
+
+
+def _check_form(deployment: str) -> None:
+    """BadRequest when it is neither `keep` nor `latest`, nor what an id looks like."""
+    if deployment not in ("keep", "latest"):
+        try:
+            parse_id("dp", deployment)
+        except BadId as error:
+            raise BadRequest(f"deployment: {deployment!r} is none: {error}") from error

@@ -32,6 +32,7 @@ from agentdur.sdk.service_options import (
     WorkflowMainOptions,
     Written,
     check_options,
+    options_over,
 )
 
 __all__ = [
@@ -86,6 +87,7 @@ class BaseService:
             kind=self.service_kind,
             handlers={name: handler.meta(defaults) for name, handler in self.handlers.items()},
             public=not self.options.get("ingress_private"),
+            options=options_over(self.options, defaults),
             documentation=self.description or "",
             metadata=self.metadata or {},
         )

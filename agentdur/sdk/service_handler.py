@@ -21,7 +21,7 @@ from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.sdk.schema import json_schema
 from agentdur.sdk.serde import DefaultingSerde, DefaultSerde, RequiredSerde, Serde, serde_for
 from agentdur.sdk.serde_kind import takes_none
-from agentdur.sdk.service_options import ContextManagerFactory, Written, options_over
+from agentdur.sdk.service_options import ContextManagerFactory, Written, options_over, options_said
 
 I = TypeVar("I")  # noqa: E741  # the Restate SDK's name
 O = TypeVar("O")  # noqa: E741
@@ -114,6 +114,7 @@ class Handler:
             input=self._input_rule(),
             output=self._output_rule(),
             options=options_over(self.options, inherited),
+            said=options_said(self.options),
             documentation=self.options.get("description") or inspect.getdoc(self.fn) or "",
             metadata=self.options.get("metadata") or {},
         )

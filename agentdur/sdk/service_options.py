@@ -41,8 +41,8 @@ class InvocationRetryPolicy:
     max_attempts: int | None = None
     on_max_attempts: Literal["pause", "kill"] | None = None
 
-    def over(self, inherited: RetryPolicy) -> RetryPolicy:
-        """The policy of the engine's words, this one's fields before the inherited ones."""
+    def given(self) -> dict[str, Any]:
+        """What is given, in the engine's words."""
         given = {
             "delay_ms_initial": _ms("initial_interval", self.initial_interval),
             "factor": self.exponentiation_factor,
@@ -50,7 +50,11 @@ class InvocationRetryPolicy:
             "attempts_max": None if self.max_attempts is None else max(1, self.max_attempts),
             "on_exhausted": self.on_max_attempts,
         }
-        return replace(inherited, **{name: value for name, value in given.items() if value is not None})
+        return {name: value for name, value in given.items() if value is not None}
+
+    def over(self, inherited: RetryPolicy) -> RetryPolicy:
+        """The policy of the engine's words, this one's fields before the inherited ones."""
+        return replace(inherited, **self.given())
 
 
 class ServiceOptions(TypedDict, total=False):
@@ -169,6 +173,16 @@ def options_over(written: Written, inherited: HandlerOptions) -> HandlerOptions:
     if (retry := written.get("invocation_retry_policy")) is not None:
         given["retry"] = retry.over(inherited.retry)
     return replace(inherited, **given) if given else inherited
+
+
+def options_said(written: Written) -> tuple[str, ...]:
+    """Which of the engine's options are written, those of the retry policy by its fields."""
+    said = [field for name, field in _TIMES.items() if written.get(name) is not None]
+    if _lazy_state(written) is not None:
+        said.append("lazy_state")
+    if (retry := written.get("invocation_retry_policy")) is not None:
+        said += retry.given()
+    return tuple(said)
 
 
 def _lazy_state(written: Written) -> bool | None:

@@ -79,7 +79,7 @@ def _service(meta: ServiceMeta, version: int) -> dict[str, Any]:
         out |= _described(meta.documentation, meta.metadata)
     if version >= _TIMED_FROM and not meta.public:
         out["ingressPrivate"] = True
-    return out
+    return out | _inherited(meta.options, version)
 
 
 def _handler(meta: HandlerMeta, version: int) -> dict[str, Any]:
@@ -88,13 +88,9 @@ def _handler(meta: HandlerMeta, version: int) -> dict[str, Any]:
         out["ty"] = _HANDLER_TYPES[meta.kind]
     if version >= _DESCRIBED_FROM:
         out |= _described(meta.documentation, meta.metadata)
-    if version >= _TIMED_FROM:
-        out |= _times(meta)
-        if not meta.public:
-            out["ingressPrivate"] = True
-    if version >= _RETRIED_FROM:
-        out |= _retries(meta.options)
-    return out
+    if version >= _TIMED_FROM and not meta.public:
+        out["ingressPrivate"] = True
+    return out | _own(meta, version)
 
 
 def _described(documentation: str, metadata: dict[str, str]) -> dict[str, Any]:
@@ -123,32 +119,45 @@ def _output(rule: OutputRule) -> dict[str, Any]:
     return out
 
 
-def _times(meta: HandlerMeta) -> dict[str, Any]:
-    given, usual = meta.options, HandlerOptions()
-    named = {
-        "inactivityTimeout": "inactivity_timeout_ms",
-        "abortTimeout": "abort_timeout_ms",
-        "journalRetention": "journal_retention_ms",
-        "enableLazyState": "lazy_state",
-    }
-    if meta.kind is HandlerKind.WORKFLOW:
-        named["workflowCompletionRetention"] = "workflow_retention_ms"
-    else:
-        named["idempotencyRetention"] = "idempotency_retention_ms"
-    return _changed(given, usual, named)
+_SHARED_TIMES = {
+    "inactivityTimeout": "inactivity_timeout_ms",
+    "abortTimeout": "abort_timeout_ms",
+    "journalRetention": "journal_retention_ms",
+    "idempotencyRetention": "idempotency_retention_ms",
+    "enableLazyState": "lazy_state",
+}
+_TIMES = _SHARED_TIMES | {"workflowCompletionRetention": "workflow_retention_ms"}
+_RETRIES = {
+    "retryPolicyInitialInterval": "delay_ms_initial",
+    "retryPolicyMaxInterval": "delay_ms_max",
+    "retryPolicyMaxAttempts": "attempts_max",
+    "retryPolicyExponentiationFactor": "factor",
+}
 
 
-def _retries(options: HandlerOptions) -> dict[str, Any]:
-    given, usual = options.retry, HandlerOptions().retry
-    named = {
-        "retryPolicyInitialInterval": "delay_ms_initial",
-        "retryPolicyMaxInterval": "delay_ms_max",
-        "retryPolicyMaxAttempts": "attempts_max",
-        "retryPolicyExponentiationFactor": "factor",
-    }
-    out = _changed(given, usual, named)
-    if given.on_exhausted != usual.on_exhausted:
-        out["retryPolicyOnMaxAttempts"] = given.on_exhausted.upper()
+def _inherited(options: HandlerOptions, version: int) -> dict[str, Any]:
+    """What a service says for its handlers: all that differs from what a server does anyway."""
+    usual = HandlerOptions()
+    out: dict[str, Any] = {}
+    if version >= _TIMED_FROM:
+        out |= _changed(options, usual, _SHARED_TIMES)
+    if version >= _RETRIED_FROM:
+        out |= _changed(options.retry, usual.retry, _RETRIES)
+        if options.retry.on_exhausted != usual.retry.on_exhausted:
+            out["retryPolicyOnMaxAttempts"] = options.retry.on_exhausted.upper()
+    return out
+
+
+def _own(meta: HandlerMeta, version: int) -> dict[str, Any]:
+    """What a handler says for itself."""
+    options = meta.options
+    out: dict[str, Any] = {}
+    if version >= _TIMED_FROM:
+        out |= {sent: getattr(options, name) for sent, name in _TIMES.items() if name in meta.said}
+    if version >= _RETRIED_FROM:
+        out |= {sent: getattr(options.retry, name) for sent, name in _RETRIES.items() if name in meta.said}
+        if "on_exhausted" in meta.said:
+            out["retryPolicyOnMaxAttempts"] = options.retry.on_exhausted.upper()
     return out
 
 

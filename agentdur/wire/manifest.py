@@ -8,12 +8,14 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from agentdur.core.catalog import HandlerMeta, HandlerOptions, InputRule, OutputRule, ServiceMeta
+from agentdur.core.catalog import HandlerMeta, HandlerOptions, InputRule, OutputRule, Schema, ServiceMeta
+from agentdur.core.durations import format_duration
 from agentdur.core.errors import DiscoveryFailed
 from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.wire.discovery import VERSION_MAX, VERSION_MIN
@@ -23,9 +25,9 @@ TYPES = tuple(f"application/vnd.restate.endpointmanifest.v{n}+json" for n in (1,
 ACCEPT = ", ".join(TYPES)
 _SERVICE_NAME = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9._-]*")
 _HANDLER_NAME = re.compile(r"([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*")
-_CONTENT_TYPE = re.compile(r"(\*|[\w.+-]+)/(\*|[\w.+-]+)( *;.*)?")
 _VERSIONS_MAX = 2**31 - 1
-_Ms = Annotated[int, msgspec.Meta(ge=0)]
+_MS_MAX = 2**64 - 1
+_Ms = int
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 _Factor = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -79,7 +81,7 @@ class Manifest(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_on
     min_protocol_version: int
     max_protocol_version: int
     services: list[_Service]
-    lambda_compression: str | None = None
+    lambda_compression: Literal["zstd"] | None = None
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -117,12 +119,12 @@ def parse_manifest(content_type: str, body: bytes) -> Manifest:
         raise DiscoveryFailed(f"unexpected content type {content_type!r} of the manifest", 500, "META0013")
     try:
         manifest = msgspec.json.decode(body, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DiscoveryFailed(f"the manifest cannot be decoded: {error}") from error
     low, high = manifest.min_protocol_version, manifest.max_protocol_version
-    if not (1 <= low <= _VERSIONS_MAX and 1 <= high <= _VERSIONS_MAX):
+    if low < 1 or high < 1:
         raise DiscoveryFailed(f"the manifest cannot be decoded: protocol versions {low} to {high}")
-    if manifest.protocol_mode is None or low > high:
+    if manifest.protocol_mode is None or low > high or high > _VERSIONS_MAX:
         raise DiscoveryFailed("the manifest has no protocol mode, or no range of versions", 500, "META0013")
     if low > VERSION_MAX or high < VERSION_MIN:
         spoken = f"{VERSION_MIN} to {VERSION_MAX}"
@@ -130,11 +132,29 @@ def parse_manifest(content_type: str, body: bytes) -> Manifest:
             f"the endpoint speaks protocol versions {low} to {high}, this server {spoken}", 500, "META0012"
         )
     for service in manifest.services:
+        _check_times(service, *service.handlers)
         names = [(_SERVICE_NAME, service.name), *((_HANDLER_NAME, h.name) for h in service.handlers)]
         for pattern, name in names:
             if not pattern.fullmatch(name):
                 raise DiscoveryFailed(f"the manifest cannot be decoded: bad name {name!r}")
     return manifest
+
+
+def _check_times(*levels: _Options) -> None:
+    """As the reference reads them: 64 bits, without a sign."""
+    for level in levels:
+        for name in _TIMES:
+            if not 0 <= (getattr(level, name, None) or 0) <= _MS_MAX:
+                raise DiscoveryFailed(f"the manifest cannot be decoded: {name} is out of range")
+
+
+def schemas_of(manifest: Manifest) -> Iterator[tuple[str, Schema]]:
+    """(Service/handler, schema) of all that goes in and out."""
+    for service in manifest.services:
+        for handler in service.handlers:
+            for rule in (handler.input, handler.output):
+                if rule is not None and rule.json_schema is not None:
+                    yield f"{service.name}/{handler.name}", rule.json_schema
 
 
 def services_of(
@@ -149,18 +169,30 @@ def services_of(
     for given in manifest.services:
         meta = _service(given, defaults, (overrides or {}).get(given.name, NOTHING_SET))
         if manifest.protocol_mode == "REQUEST_RESPONSE":
-            meta = _never_waiting(meta)
+            meta = _never_waiting(meta, given)
         found[given.name] = replace(meta, deployment_id=deployment, revision=revisions.get(given.name, 1))
     return found
 
 
-def _never_waiting(meta: ServiceMeta) -> ServiceMeta:
+def _never_waiting(meta: ServiceMeta, given: _Service) -> ServiceMeta:
     """Its attempts leave at once when they have to wait."""
-    handlers = {
-        name: replace(handler, options=replace(handler.options, inactivity_timeout_ms=0))
-        for name, handler in meta.handlers.items()
-    }
-    return replace(meta, handlers=handlers)
+    handlers = dict(meta.handlers)
+    for said in given.handlers:
+        known = handlers[said.name]
+        handlers[said.name] = replace(
+            known, options=replace(known.options, inactivity_timeout_ms=0), notes=_unused(said, "handler"),
+            said=tuple(name for name in known.said if name != "inactivity_timeout_ms"),
+        )  # fmt: skip
+    options = replace(meta.options, inactivity_timeout_ms=0)
+    return replace(meta, handlers=handlers, options=options, notes=_unused(given, "service"))
+
+
+def _unused(given: _Options, what: str) -> tuple[tuple[str, str], ...]:
+    if not given.inactivity_timeout:
+        return ()
+    told = format_duration(min(given.inactivity_timeout, DURATION_MS_MAX))
+    because = f"will not be applied because the {what} is exposed in Request/Response mode."
+    return (("RT0021", f"The configured inactivity_timeout {told} {because}"),)
 
 
 def _service(given: _Service, defaults: HandlerOptions, override: Override) -> ServiceMeta:
@@ -183,7 +215,7 @@ def _service(given: _Service, defaults: HandlerOptions, override: Override) -> S
             made = replace(made, options=replace(made.options, workflow_retention_ms=kept))
         handlers[handler.name] = replace(made, public=public and made.public)
     return ServiceMeta(
-        name=given.name, kind=kind, handlers=handlers, public=public,
+        name=given.name, kind=kind, handlers=handlers, public=public, options=options,
         documentation=given.documentation or "", metadata=given.metadata or {},
     )  # fmt: skip
 
@@ -202,8 +234,8 @@ def _handler(given: _Handler, service: ServiceKind, defaults: HandlerOptions, na
     if given.workflow_completion_retention is not None:
         options = replace(options, workflow_retention_ms=_bounded(given.workflow_completion_retention))
     return HandlerMeta(
-        name=given.name, kind=kind, public=not given.ingress_private, options=options,
-        input=_input(given.input, place), output=_output(given.output),
+        name=given.name, kind=kind, public=not given.ingress_private, options=options, said=_said(given),
+        input=_input(given.input, place), output=_output(given.output, place),
         documentation=given.documentation or "", metadata=given.metadata or {},
     )  # fmt: skip
 
@@ -211,27 +243,56 @@ def _handler(given: _Handler, service: ServiceKind, defaults: HandlerOptions, na
 def _input(given: _Input | None, place: str) -> InputRule:
     if given is None:
         return InputRule(any=True)
-    if given == _Input():
+    _check_schema(given.json_schema, place)
+    if given.content_type is None and not given.required:
         return InputRule(content_type=None, void=True)
-    content_type = given.content_type or "*/*"
-    if not _CONTENT_TYPE.fullmatch(content_type):
+    content_type = "*/*" if given.content_type is None else given.content_type.strip()
+    kind, slash, kind_of_kind = content_type.partition("/")
+    if not (kind and slash and kind_of_kind):
         raise DiscoveryFailed(f"{place} has the bad input content type {content_type!r}", 400)
-    if given.json_schema is not None and not isinstance(given.json_schema, dict | bool):
-        raise DiscoveryFailed(f"{place} has an input schema that is none", 400)
-    schema = given.json_schema if isinstance(given.json_schema, dict) else None
-    return InputRule(content_type=content_type, required=bool(given.required), json_schema=schema)
+    return InputRule(
+        content_type=content_type, required=bool(given.required), json_schema=given.json_schema
+    )  # fmt: skip
 
 
-def _output(given: _Output | None) -> OutputRule:
+def _output(given: _Output | None, place: str) -> OutputRule:
     if given is None:
         return OutputRule()
-    if given == _Output():
+    _check_schema(given.json_schema, place)
+    if given.content_type is None:
         return OutputRule(content_type=None)
-    schema = given.json_schema if isinstance(given.json_schema, dict) else None
     return OutputRule(
         content_type=given.content_type, set_content_type_if_empty=bool(given.set_content_type_if_empty),
-        json_schema=schema,
+        json_schema=given.json_schema,
     )  # fmt: skip
+
+
+def _check_schema(schema: Any, place: str) -> None:
+    """Here only what a schema is at all; `runtime.remote.schemas` looks into it, once."""
+    if schema is not None and not isinstance(schema, dict | bool):
+        raise DiscoveryFailed(f"{place} has a JSON schema that is none", 400)
+
+
+_TIMES = {
+    "inactivity_timeout": "inactivity_timeout_ms",
+    "abort_timeout": "abort_timeout_ms",
+    "journal_retention": "journal_retention_ms",
+    "idempotency_retention": "idempotency_retention_ms",
+    "workflow_completion_retention": "workflow_retention_ms",
+    "retry_policy_initial_interval": "delay_ms_initial",
+    "retry_policy_max_interval": "delay_ms_max",
+}
+_SAID = _TIMES | {
+    "enable_lazy_state": "lazy_state",
+    "retry_policy_exponentiation_factor": "factor",
+    "retry_policy_max_attempts": "attempts_max",
+    "retry_policy_on_max_attempts": "on_exhausted",
+}
+
+
+def _said(given: _Options) -> tuple[str, ...]:
+    """What it says itself, in the words of the engine's options."""
+    return tuple(ours for theirs, ours in _SAID.items() if getattr(given, theirs, None) is not None)
 
 
 def _over(given: _Options, inherited: HandlerOptions, override: Override = NOTHING_SET) -> HandlerOptions:
@@ -246,7 +307,7 @@ def _over(given: _Options, inherited: HandlerOptions, override: Override = NOTHI
         "delay_ms_initial": _bounded(given.retry_policy_initial_interval),
         "delay_ms_max": _bounded(given.retry_policy_max_interval),
         "factor": given.retry_policy_exponentiation_factor,
-        "attempts_max": given.retry_policy_max_attempts,
+        "attempts_max": None if (most := given.retry_policy_max_attempts) is None else max(1, most),
     }
     policy = replace(inherited.retry, **{name: value for name, value in retries.items() if value is not None})
     if given.retry_policy_on_max_attempts is not None:

@@ -67,9 +67,10 @@ async def test_discovery_tells_what_was_written_and_nothing_else():
     assert (manifest["minProtocolVersion"], manifest["maxProtocolVersion"]) == (5, 7)
     services = {service["name"]: service for service in manifest["services"]}
     assert services["Svc"]["metadata"] == {"team": "a"}
+    assert services["Svc"]["inactivityTimeout"] == 5000  # where an operator may set another one
     assert services["Svc"]["handlers"] == [
         {
-            "name": "greet", "documentation": "Says hello.", "inactivityTimeout": 5000,
+            "name": "greet", "documentation": "Says hello.",
             "idempotencyRetention": 7_200_000,
             "retryPolicyMaxAttempts": 3, "retryPolicyOnMaxAttempts": "KILL",
             "input": {"required": False, "contentType": "application/json", "jsonSchema": {"type": "string"}},
@@ -81,7 +82,7 @@ async def test_discovery_tells_what_was_written_and_nothing_else():
     ]  # fmt: skip
     assert services["Obj"]["ingressPrivate"] is True
     shared = services["Obj"]["handlers"][0]
-    assert (shared["ty"], shared["enableLazyState"]) == ("SHARED", True)
+    assert (shared["ty"], services["Obj"]["enableLazyState"]) == ("SHARED", True)
     assert (shared["input"], shared["output"]) == ({}, {})
     main = services["Wf"]["handlers"][0]
     assert (main["ty"], main["workflowCompletionRetention"]) == ("WORKFLOW", 259_200_000)

@@ -244,15 +244,10 @@ async def test_registering_again_changes_nothing_and_forcing_makes_a_revision():
         again, new_again = await engine.deployments.register(Asked(uri=uri + "/", http1=True))
         assert (new, new_again, again.id) == (True, False, made.id)
         peer.manifest = manifest(services=[{"name": "Peer", "ty": "WORKFLOW", "handlers": []}])
-        with pytest.raises(DiscoveryFailed) as refused:
-            await engine.deployments.register(Asked(uri=uri, http1=True, force=True))
-        assert (refused.value.status, refused.value.restate_code) == (409, "META0006")
-        dry, _ = await engine.deployments.register(
-            Asked(uri=uri, http1=True, force=True, breaking=True, dry_run=True)
-        )
+        dry, _ = await engine.deployments.register(Asked(uri=uri, http1=True, force=True, dry_run=True))
         assert dry.services["Peer"].revision == 2
         assert engine.catalog.services["Peer"].revision == 1
-        await engine.deployments.register(Asked(uri=uri, http1=True, force=True, breaking=True))
+        await engine.deployments.register(Asked(uri=uri, http1=True, force=True))
         assert (engine.catalog.services["Peer"].revision, set(engine.catalog.services)) == (2, {"Peer"})
 
 
@@ -278,3 +273,21 @@ async def test_deployments_outlive_the_server():
         assert (await call(engine)).result == j.Success(b'"done"')
         assert (await call(engine, "Keyed", "look", "k")).result == j.Success(b'"done"')
         await engine.stop()
+
+
+@pytest.mark.parametrize(("kind", "status"), [("WORKFLOW", 409), ("SERVICE", 200)])
+async def test_another_endpoint_may_not_change_what_a_service_is(kind: str, status: int):
+    """Unless the operator says that this is meant; the one that it came from may."""
+    async with world() as (engine, _, uri):
+        await engine.deployments.register(Asked(uri=uri, http1=True))
+        other = Peer()
+        other.manifest = manifest(services=[{"name": "Peer", "ty": kind, "handlers": []}])
+        with lent(other) as port:
+            asked = Asked(uri=f"http://127.0.0.1:{port}", http1=True)
+            if status == 409:
+                with pytest.raises(DiscoveryFailed) as refused:
+                    await engine.deployments.register(asked)
+                assert (refused.value.status, refused.value.restate_code) == (409, "META0006")
+                asked = Asked(uri=asked.uri, http1=True, breaking=True)
+            await engine.deployments.register(asked)
+        assert engine.catalog.services["Peer"].revision == 2

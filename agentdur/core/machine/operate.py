@@ -51,23 +51,29 @@ def pause(inv: Invocation, now: int) -> Transition[Invocation | None]:
     if status in (Status.SUSPENDED, Status.PAUSED):
         return Transition(inv)
     if status is not Status.INVOKED:
-        raise WrongStatus(f"{inv.spec.id} is {status.value}, it cannot be paused")
+        raise WrongStatus(f"The invocation '{inv.spec.id}' is not running, cannot be paused.")
     head = replace(inv.head, status=Status.PAUSED, retry_at=None, modified_at=now)
     return Transition(replace(inv, head=head), (Stop(inv.spec.id, "paused"),))
 
 
+def check_resumed(inv: Invocation, *, elsewhere: bool) -> None:
+    """WrongStatus or TooEarly when it cannot go on; `elsewhere`: at another deployment than it has."""
+    status, who = inv.head.status, f"The invocation '{inv.spec.id}'"
+    if status in _BEFORE:
+        raise TooEarly(f"{who} is either inboxed or scheduled, cannot be resumed.")
+    if status is Status.COMPLETED:
+        raise WrongStatus(f"{who} is completed, cannot be resumed.")
+    if elsewhere and status is Status.INVOKED:
+        raise WrongStatus(f"{who} is still running, its deployment cannot be changed.")
+
+
 def resume(inv: Invocation, message: c.Resume, now: int) -> Transition[Invocation | None]:
     """An attempt now: after a pause, a suspension or in a back-off; a running one just goes on."""
+    elsewhere = message.deployment not in (None, inv.head.deployment)
+    check_resumed(inv, elsewhere=elsewhere)
+    if elsewhere and inv.head.deployment is None:
+        raise WrongStatus(f"The invocation '{inv.spec.id}' has no deployment yet that could be changed.")
     status = inv.head.status
-    if status in _BEFORE:
-        raise TooEarly(f"{inv.spec.id} is {status.value}")
-    if status is Status.COMPLETED:
-        raise WrongStatus(f"{inv.spec.id} is completed, it cannot be resumed")
-    if message.deployment not in (None, inv.head.deployment):
-        if status is Status.INVOKED:
-            raise WrongStatus(f"{inv.spec.id} is running, its deployment cannot change")
-        if inv.head.deployment is None:
-            raise WrongStatus(f"{inv.spec.id} has no deployment yet that could be changed")
     if status is Status.INVOKED and inv.head.retry_at is None:
         return Transition(inv)
     after = resumed(inv, now)
@@ -79,7 +85,7 @@ def resume(inv: Invocation, message: c.Resume, now: int) -> Transition[Invocatio
 def purge(inv: Invocation, message: c.Purge) -> Transition[Invocation | None]:
     """Forget what is completed."""
     if inv.head.status is not Status.COMPLETED:
-        raise WrongStatus(f"{inv.spec.id} is {inv.head.status.value}, only a completed one can be purged")
+        raise WrongStatus(f"The invocation '{inv.spec.id}' is not yet completed.")
     effects = forget(inv)
     if message.journal_only:
         return Transition(replace(inv, journal_kept=False), effects[:1])

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. A deployment is its URI. Registering it again changes nothing, unless it is forced: then it is asked again
-   and replaced in place.
+   and replaced in place, whatever it serves now.
 2. New calls go to the newest revision of a service; what has begun stays where it began.
 3. What was said at discovery is stored as it was said; the catalog is computed from it.
 4. Connections belong to an address, not to a registration: replacing a deployment interrupts nobody.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Protocol
 
 import msgspec
@@ -39,7 +40,7 @@ from agentdur.runtime.remote.places import (
 )
 from agentdur.runtime.remote.transport import Function, Headers, Place, Transport
 from agentdur.runtime.world import World
-from agentdur.wire.manifest import NOTHING_SET, Manifest, Override, parse_manifest, services_of
+from agentdur.wire.manifest import NOTHING_SET, Manifest, Override, parse_manifest, schemas_of, services_of
 
 ZSTD = ("accept-encoding", "zstd")
 """What a function is told that said at discovery that it knows zstd."""
@@ -156,6 +157,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
     breaking: bool = False
     dry_run: bool = False
+    only_new: bool = False
+    """An address that is known is refused, unless it is forced."""
 
 
 class Deployments:
@@ -223,6 +226,8 @@ class Deployments:
         uri = self._normal(asked.uri, asked.arn, asked.role)
         known = self._at(uri)
         if known is not None and not asked.force:
+            if asked.only_new:
+                raise DiscoveryFailed(f"the deployment {known.id} at {uri} already exists", 409)
             return known, False
         place = await negotiated(place_of(uri, asked.http1, asked.role))
         content_type, manifest, sdk = await self._ask(place, asked.headers)
@@ -234,12 +239,12 @@ class Deployments:
                 id=self._fresh_id() if known is None else known.id,
                 uri=uri, content_type=content_type, manifest=manifest.decode(), http1=speaks_http1(place),
                 role=asked.role,
-                headers=asked.headers, metadata=asked.metadata, sdk_version=sdk,
+                headers=_lowered(asked.headers), metadata=asked.metadata, sdk_version=sdk,
                 created_at=self._world.now() if known is None else known.record.created_at,
                 revisions=self._revisions(parse_manifest(content_type, manifest)),
             )  # fmt: skip
             made = self._made(record)
-            self._check(made, breaking=asked.breaking)
+            self._check(made, breaking=asked.breaking or known is not None)
             if not asked.dry_run:
                 await self._put(made)
         return made, known is None
@@ -254,7 +259,12 @@ class Deployments:
     async def _ask(self, place: Place, headers: dict[str, str]) -> tuple[str, bytes, str | None]:
         check_headers(headers)
         said = await discover(transport_to(place), headers_for(headers, "/discover", self.signer))
-        if isinstance(place, Function) and parse_manifest(*said[:2]).protocol_mode == "BIDI_STREAM":
+        manifest = parse_manifest(*said[:2])
+        if schemas := list(schemas_of(manifest)):
+            check = import_module("agentdur.runtime.remote.schemas").check_schema
+            for handler, schema in schemas:
+                check(handler, schema)
+        if isinstance(place, Function) and manifest.protocol_mode == "BIDI_STREAM":
             raise DiscoveryFailed(
                 "a function answers in one piece: its endpoint cannot stream", 500, "META0015"
             )
@@ -275,7 +285,7 @@ class Deployments:
         uri = self._normal(changes.uri, changes.arn, role) if moved else before.uri
         http1 = False if moved else before.http1
         http1 = http1 if changes.http1 is None else changes.http1
-        headers = before.headers if changes.headers is None else changes.headers
+        headers = before.headers if changes.headers is None else _lowered(changes.headers)
         place = await negotiated(place_of(uri, http1, role))
         content_type, manifest, sdk = await self._ask(place, headers)
         found = parse_manifest(content_type, manifest)
@@ -330,17 +340,13 @@ class Deployments:
             await self._put(found)
         return found.services[service]
 
-    def check_named(self, wanted: str) -> None:
-        """BadRequest when it is neither `keep` nor `latest` nor the id of a deployment."""
-        if wanted not in ("keep", "latest") and wanted not in self.all:
-            raise BadRequest(f"The deployment '{wanted}' does not exist")
-
     def chosen(self, wanted: str, service: str, protocol: int | None) -> Deployment:
         """The one that `latest` or an id names; BadRequest when it cannot go on with the invocation."""
-        self.check_named(wanted)
-        found = self.find(None, service) if wanted == "latest" else self.all[wanted]
-        if found is None:
+        found = self.find(None, service) if wanted == "latest" else self.all.get(wanted)
+        if found is None and wanted == "latest":
             raise BadRequest(f"no deployment serves {service}")
+        if found is None:
+            raise BadRequest(f"The deployment '{wanted}' does not exist")
         if service not in found.services:
             raise BadRequest(f"The deployment '{found.id}' does not serve {service}")
         if protocol is not None and not found.min_version <= protocol <= found.max_version:
@@ -414,9 +420,13 @@ def check_headers(headers: dict[str, str]) -> None:
             raise BadRequest(f"the header {name!r} is the server's own")
 
 
+def _lowered(headers: dict[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
 def headers_for(additional: dict[str, str], path: str, signer: Signer | None) -> Headers:
     """The deployment's own headers, the cluster's name, and a signature when there is a key."""
-    headers = [(name.lower(), value) for name, value in additional.items()]
+    headers = [*_lowered(additional).items()]
     headers.append(CLUSTER_HEADER)
     if signer is not None:
         headers += signer.headers(path).items()

@@ -84,14 +84,16 @@ class Http1:
         if tls is None and address.scheme == "https":
             tls = ssl.create_default_context()  # as for HTTP/2: the system's, or those of SSL_CERT_FILE
         self.client = httpx.AsyncClient(
-            base_url=f"{address.scheme}://{address.authority}{address.path}", verify=tls or False,
+            base_url=f"{address.scheme}://{address.authority}", verify=tls or False,
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS_MAX), follow_redirects=False,
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX), trust_env=False,
         )  # fmt: skip
+        self.client.headers.clear()  # it would ask for compressed answers, and answers are read as they come
+        self._address = address
 
     def open(self, method: str, path: str, headers: Headers, receiver: Receiver) -> Request:
         """Begin an exchange."""
-        return Request(self, method, path, headers, receiver)
+        return Request(self, method, self._address.path_to(path), headers, receiver)
 
     async def close(self) -> None:
         """Drop all connections."""

@@ -337,7 +337,7 @@ class Http2:
         """Begin an exchange, on a connection with room or on a new one."""
         head = [
             (":method", method), (":scheme", self._address.scheme), (":authority", self._address.authority),
-            (":path", f"{self._address.path}{path}"), *headers,
+            (":path", self._address.path_to(path)), *headers,
         ]  # fmt: skip
         stream = Stream(head, receiver)
         for connection in self._connections:

@@ -11,6 +11,8 @@ from agentdur.core.errors import BadRequest
 from agentdur.runtime.remote.transport import Address, Function, Place, Transport
 
 PORTS = {"http": 80, "https": 443}
+_URI = re.compile(r"[!-~]+")
+"""Nothing but what a URI may have: no spaces, and other letters percent-encoded."""
 _FUNCTION = re.compile(r"arn:[a-z0-9-]+:lambda:([a-z0-9-]+):\d{12}:function:[A-Za-z0-9_-]+:[A-Za-z0-9_$-]+")
 _ROLE = re.compile(r"arn:[a-z0-9-]+:iam::\d{12}:role/[\w+=,.@/-]+")
 
@@ -22,8 +24,10 @@ def normal_uri(uri: str) -> str:
         port = parts.port
     except ValueError as error:
         raise BadRequest(f"{uri!r} is no URI: {error}") from error
-    if parts.scheme not in PORTS or not parts.hostname or port == 0:
+    if parts.scheme not in PORTS or not parts.hostname or port == 0 or not _URI.fullmatch(uri):
         raise BadRequest(f"{uri!r} is no absolute http or https URI")
+    if parts.username is not None:  # they would be shown to whoever lists deployments
+        raise BadRequest("credentials in a URI are not sent: give an authorization header instead")
     return parts._replace(path=parts.path or "/", fragment="").geturl()
 
 
@@ -49,7 +53,9 @@ def place_of(uri: str, http1: bool, role: str | None) -> Place:
     parts = urlsplit(uri)
     assert parts.hostname is not None
     scheme: Any = parts.scheme
-    return Address(scheme, parts.hostname, parts.port or PORTS[scheme], parts.path.rstrip("/"), http1)
+    return Address(
+        scheme, parts.hostname, parts.port or PORTS[scheme], parts.path.rstrip("/"), http1, parts.query
+    )
 
 
 def speaks_http1(place: Place) -> bool:

@@ -19,13 +19,18 @@ class TransportFailed(Exception):
 
 
 class Address(Struct, frozen=True):
-    """Where a deployment is: scheme, host, port and path of its URI."""
+    """Where a deployment is: scheme, host, port, path and query of its URI."""
 
     scheme: Literal["http", "https"]
     host: str
     port: int
     path: str = ""
     http1: bool = False
+    query: str = ""
+
+    def path_to(self, path: str) -> str:
+        """A path of the service protocol, below the deployment's own; its query goes with each request."""
+        return f"{self.path}{path}?{self.query}" if self.query else f"{self.path}{path}"
 
     @property
     def authority(self) -> str:
