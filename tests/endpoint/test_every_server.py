@@ -168,7 +168,7 @@ def cluster(folder: Path, mode: str, target: str, **environment: str) -> Iterato
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen"
         time.sleep(0.02)

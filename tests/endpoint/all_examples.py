@@ -1,0 +1,9 @@
+"""Every example of `examples/agents` that has a story, served by one process; their code is unchanged."""
+
+from agentdur import App
+from examples.agents import human_approval, interrupt
+from tests.agents.stories import STORIES
+
+apps = {story.example: story.app for story in STORIES} | {"human_approval": human_approval.app}
+apps |= {"interrupt": interrupt.app}
+app = App(services=[service for one in apps.values() for service in one.services])
