@@ -245,7 +245,10 @@ def guests_of(app: App, engine: Engine) -> list[Guest]:
     """The routes of the agent wing that the ingress hosts: it knows engine and agents, they do not know each
     other."""
     client = engine.client()
-    return [Guest("approvals", approval_routes(client, app.approvals))]
+    makers = dict.fromkeys(type(service).guests for service in app.services)
+    made = [maker(client, app.services) for maker in makers if maker is not None]
+    approvals = Guest("approvals", approval_routes(client, app.approvals))
+    return [approvals, *(Guest(*guest) for guests in made for guest in guests)]
 
 
 def serve(app: App, settings: Settings, store: str | Store | None = None) -> int:

@@ -136,6 +136,9 @@ class Store(Protocol):
     def states(self, service: str, name: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         """(key, value) of that state value of every key above `after` that has it, by key, without scope."""
 
+    def value(self, address: ObjectAddress, name: str) -> bytes | None:
+        """One state value of a key."""
+
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """One promise; None when nobody has touched it."""
 
@@ -263,6 +266,9 @@ class Engine(Protocol):
         self, service: str, name: str, *, after: str = "", limit: int = 100
     ) -> list[tuple[str, bytes]]:
         """(key, value) of that state value of every key above `after` that has it, by key."""
+
+    async def state(self, service: str, key: str, name: str) -> bytes | None:
+        """One state value of a key, as committed; None when it is absent."""
 
     async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
         """Everything known about one invocation, JSON-able: status, times, journal, attempts."""

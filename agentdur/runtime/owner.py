@@ -421,6 +421,11 @@ class Engine:
             raise self.machine.error
         await self._durable(self.machine.writer.number - 1)
 
+    async def state(self, service: str, key: str, name: str) -> bytes | None:
+        """One state value of a key, as committed."""
+        await self._readable()
+        return self.store.value(ObjectAddress(service, key), name)
+
     async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
         """Everything known about one invocation."""
         await self._readable()

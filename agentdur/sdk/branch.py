@@ -57,6 +57,8 @@ class Branch:
     note = ""
     segment: Segment | None = None
     """What the step that runs here has streamed."""
+    dropped: Segment | None = None
+    """What the last step that was interrupted here had streamed."""
     steps = 0
 
     def __init__(self, attempt: Any, name: str, parent: Branch | None) -> None:

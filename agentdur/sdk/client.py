@@ -356,6 +356,16 @@ class EngineClient(BaseClient):
         engine that stops, is to be asked for again with the id of the last event."""
         return self._engine.stream(_invocation(invocation_id), after)
 
+    async def state(self, service: str, key: str, name: str) -> bytes | None:
+        """One state value of an object or workflow, as committed; None when it is absent."""
+        return await self._engine.state(service, key, name)
+
+    async def states(
+        self, service: str, name: str, *, after: str = "", limit: int = 100
+    ) -> list[tuple[str, bytes]]:
+        """(key, value) of that state value of every key above `after` that has it, by key."""
+        return await self._engine.states(service, name, after=after, limit=limit)
+
     async def resolve_awakeable(self, id: str, value: Any = None, serde: Serde[Any] = _UNTYPED) -> None:
         invocation, index = _awakeable(id)
         await self._engine.signal(invocation, index, Success(serde.serialize(value)))

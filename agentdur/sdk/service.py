@@ -7,7 +7,7 @@ A mistake in a declaration is a BadDefinition where it is made, with the file an
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, Unpack
 
 from agentdur.core.catalog import HandlerOptions, ServiceMeta, is_internal
@@ -51,6 +51,9 @@ class BaseService:
     service_kind: ClassVar[ServiceKind]
     internal: ClassVar[bool] = False
     """True for agentdur's own: its name is reserved, and people are not shown it."""
+    guests: ClassVar[Callable[[Any, Sequence[BaseService]], list[tuple[str, Any]]] | None] = None
+    """Services of this kind bring HTTP routes: made from a client and all services, as (prefix, router). So
+    the composition need not know every kind there may be."""
     _allowed: ClassVar[type] = ServiceOptions
 
     def __init__(

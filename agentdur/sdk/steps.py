@@ -169,7 +169,7 @@ async def execute(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -> N
     finally:
         if branch.segment is not None:  # there is no result that would hold it
             branch.segment.void()
-            branch.segment = None
+            branch.dropped, branch.segment = branch.segment, None
         if not left:
             attempt.step_left()
 

@@ -23,7 +23,7 @@ from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.kept import read_kept
 from agentdur.sdk.service import VirtualObject
 from agentdur.sessions.compaction import Compaction
-from agentdur.sessions.errors import SessionBusy
+from agentdur.sessions.errors import BadMessage, SessionBusy
 from agentdur.sessions.history import shown
 from agentdur.sessions.steering import STEER
 from agentdur.sessions.turn import Converse, Style, Turn, begin_with, read_log, reply_of
@@ -49,6 +49,13 @@ Said: TypeAlias = Post | str
 POLICIES: tuple[Policy, ...] = ("enqueue", "interrupt", "steer", "reject")
 PAGE_MAX = 1000
 """Messages in one page of a history."""
+SETTINGS = frozenset(
+    {
+        "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "presence_penalty",
+        "frequency_penalty", "reasoning_effort",
+    }
+)  # fmt: skip
+"""What a message may set for the model of its turn."""
 _SURE = timedelta(milliseconds=200)
 """How long the end of a turn is waited for before it is believed to run."""
 _NOT_KEPT: dict[str, Any] = {"journal_retention": timedelta(0)}
@@ -197,6 +204,11 @@ def _shared(chat: Chat) -> None:
 def as_post(message: Said, id: str) -> Post:
     """A message with an id, whatever form it came in."""
     post = Post(content=message) if isinstance(message, str) else message
+    unknown = sorted(post.settings.keys() - SETTINGS)
+    if unknown:
+        raise BadMessage(
+            f"settings: {unknown[0]} is the agent's matter; {', '.join(sorted(SETTINGS))} may be set"
+        )
     return post if post.id else msgspec.structs.replace(post, id=id)
 
 

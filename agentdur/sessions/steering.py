@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentdur.core import journal as j
-from agentdur.sdk.context import ObjectContext, branch_of
+from agentdur.sdk.context import ObjectContext
 from agentdur.sdk.future import SignalFuture
+from agentdur.sessions.journaled import noted
 
 STEER = "steer"
 """The name of the signal, and of the entry that says what was taken."""
@@ -30,22 +30,13 @@ class Steering:
 
     def take(self) -> list[dict[str, Any]]:
         """What has come since the last time, oldest first."""
-        recorded = branch_of(self._ctx).recorded
-        if recorded:
-            there = recorded[-1][1]
-            if not isinstance(there, j.Run) or there.name != STEER:
-                return []  # nothing had come
-            told: list[dict[str, Any]] | None = self._ctx.recorded_value(STEER)
-            if told is not None:
-                for _ in told:
-                    self._signal()
-                    self._next = None
-                self._ctx.note_value(STEER, told)
-                return told
-        arrived = self._arrived()
-        if arrived or recorded:
-            self._ctx.note_value(STEER, arrived)
-        return arrived
+        before: list[dict[str, Any]] | None = self._ctx.recorded_value(STEER)
+        if before is None:
+            return noted(self._ctx, STEER, self._arrived) or []
+        for _ in before:  # a replay: these have been taken
+            self._signal()
+            self._next = None
+        return noted(self._ctx, STEER, lambda: before) or []
 
     def _signal(self) -> SignalFuture[Any]:
         if self._next is None:

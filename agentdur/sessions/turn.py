@@ -25,6 +25,7 @@ from agentdur.sdk.kept import read_kept
 from agentdur.sessions.compaction import Compaction, digest_message
 from agentdur.sessions.errors import BadMessage, SessionBusy, UnknownMessage
 from agentdur.sessions.history import conversation, mended
+from agentdur.sessions.journaled import interrupted_text
 from agentdur.sessions.steering import Steering
 from agentdur.sessions.words import (
     About,
@@ -130,7 +131,10 @@ class Turn:
                 self._end("failed", error=error.message)
                 raise
             self.save()
-            return self._end("interrupted")
+            text = interrupted_text(self.ctx)
+            if text:
+                self.say({"role": "assistant", "content": text}, partial=True)
+            return self._end("interrupted", text=text)
         self.log = [*self.log, *done.messages[len(self.log) :]]
         self.save()
         return self._end("completed", done)
@@ -247,7 +251,7 @@ class Turn:
             model_calls=about.model_calls + calls,
         )
 
-    def _end(self, status: Status, done: AgentRun | None = None, error: str = "") -> Reply:
+    def _end(self, status: Status, done: AgentRun | None = None, *, text: str = "", error: str = "") -> Reply:
         """Close the books; nothing here waits."""
         usage, cost = (done.usage, done.cost) if done is not None else (Usage(), None)
         self._spend(usage, cost, done.turns if done is not None else 0)
@@ -264,7 +268,7 @@ class Turn:
         )  # fmt: skip
         self.ctx.set(turn_name(self.about.turns), record)
         self.ctx.set("about", self.about)
-        said = "" if done is None else done.text
+        said = text if done is None else done.text
         return reply_of(self.post.id, self.about.turns, record, said, None if done is None else done.output)
 
 

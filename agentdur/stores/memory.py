@@ -183,6 +183,11 @@ class MemoryStore:
             ]
         return sorted(found)[:limit]
 
+    def value(self, address: ObjectAddress, name: str) -> bytes | None:
+        """One state value of a key."""
+        with self._guard:
+            return self._data.values.get(address, {}).get(name)
+
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """One promise; None when nobody has touched it."""
         with self._guard:

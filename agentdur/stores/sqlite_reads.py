@@ -52,6 +52,7 @@ _VALUES = f"select name, value from state where {_KEY}"
 _INTERNAL = "service >= 'agentdur.' and service < 'agentdur/'"
 """As the partial index says it: only then is it used."""
 _STATES = "select key, value from state where service = ? and scope = '' and name = ? and key > ?"
+_VALUE = f"select value from state where {_KEY} and name = ?"
 _PROMISE = f"select result, failure, waiters from promise where {_KEY} and name = ?"
 _DEPLOYMENTS = "select record from deployment order by id"
 _TIMERS = """
@@ -116,6 +117,11 @@ class SqliteReads:
         """(key, value) of that state value of every key above `after` that has it, by key."""
         also = f" and {_INTERNAL}" if is_internal(service) else ""
         return self._read(tuple, f"{_STATES}{also} order by key limit ?", service, name, after, limit)
+
+    def value(self, address: ObjectAddress, name: str) -> bytes | None:
+        """One state value of a key."""
+        rows = self._read(tuple, _VALUE, address.service, address.scope, address.key, name)
+        return rows[0][0] if rows else None
 
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """One promise; None when nobody has touched it."""

@@ -257,6 +257,10 @@ class SimStore:
         """One state value of every key."""
         return self._read().states(service, name, after, limit)
 
+    def value(self, address: ObjectAddress, name: str) -> bytes | None:
+        """One state value of a key."""
+        return self._read().value(address, name)
+
     def promise(self, address: PromiseAddress) -> PromiseState | None:
         """One promise."""
         return self._read().promise(address)

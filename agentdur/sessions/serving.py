@@ -1,0 +1,22 @@
+"""The HTTP routes that come with chats: `/sessions`, and the dialects of others on the same sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+
+from agentdur.sdk.client import EngineClient
+from agentdur.sdk.service import BaseService
+from agentdur.sessions.chat import Chat
+from agentdur.sessions.routes import session_routes
+from agentdur.sessions.web import Desk
+
+
+def session_guests(client: EngineClient, services: Sequence[BaseService]) -> list[tuple[str, APIRouter]]:
+    """(prefix, routes) for all chats among the services."""
+    desk = Desk(client, [service for service in services if isinstance(service, Chat)])
+    return [("sessions", session_routes(desk))]
+
+
+Chat.guests = staticmethod(session_guests)
