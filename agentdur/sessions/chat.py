@@ -24,11 +24,13 @@ from agentdur.sdk.kept import read_kept
 from agentdur.sdk.service import VirtualObject
 from agentdur.sessions.compaction import Compaction
 from agentdur.sessions.errors import BadMessage, SessionBusy
-from agentdur.sessions.history import shown
+from agentdur.sessions.history import mended, shown
+from agentdur.sessions.journaled import interrupted_text
 from agentdur.sessions.steering import STEER
-from agentdur.sessions.turn import Converse, Style, Turn, begin_with, read_log, reply_of
+from agentdur.sessions.turn import Converse, Style, Turn, begin_with, converse, read_log, reply_of
 from agentdur.sessions.words import (
     About,
+    Conversation,
     History,
     Known,
     Page,
@@ -66,7 +68,8 @@ class Chat(VirtualObject):
     """A virtual object whose keys are chat sessions. Made by `chat`.
 
     Handlers: `turn` (exclusive: a message in, its answer out), and beside it `post` (a message, by the
-    session's policy; answers at once), `regenerate`, `edit`, `stop`, `about`, `history`; `clear` (exclusive).
+    session's policy; answers at once), `regenerate`, `edit`, `stop`, `about`, `history`; `clear` (exclusive); `complete` answers a
+    conversation that the caller remembers.
     Each is an attribute of the same name, to be handed to `object_call` and `object_send`.
     """
 
@@ -185,6 +188,23 @@ def _shared(chat: Chat) -> None:
         ctx.cancel_invocation(about.running.invocation)
         return True
 
+    @chat.handler(kind="shared")
+    async def complete(ctx: ObjectSharedContext, asked: Conversation) -> Reply:
+        """Answer a conversation that the caller remembers; the session of this key is not touched."""
+        check_settings(asked.settings)
+        id = str(ctx.uuid())
+        try:
+            run = await converse(ctx, chat.style, mended(asked.messages), settings=asked.settings)
+        except TerminalError as error:
+            if error.status_code != 409 or error.message != CANCELLED:
+                raise
+            return Reply(id=id, turn=0, status="interrupted", text=interrupted_text(ctx))
+        return Reply(
+            id=id, turn=0, status="completed", text=run.text,
+            output=None if run.output == run.text else run.output, agent=run.agent, usage=run.usage,
+            cost=run.cost, finish_reason=run.finish_reason, model_calls=run.turns,
+        )  # fmt: skip
+
     @chat.handler(name="about", kind="shared", **_NOT_KEPT)
     async def tell(ctx: ObjectSharedContext) -> About | None:
         """What is known of the session; null when there is none."""
@@ -198,18 +218,22 @@ def _shared(chat: Chat) -> None:
         return page_of(log, page)
 
     chat.post, chat.regenerate, chat.edit, chat.stop = post, regenerate, edit, stop
-    chat.about, chat.history = tell, history
+    chat.about, chat.history, chat.complete = tell, history, complete
 
 
 def as_post(message: Said, id: str) -> Post:
     """A message with an id, whatever form it came in."""
     post = Post(content=message) if isinstance(message, str) else message
-    unknown = sorted(post.settings.keys() - SETTINGS)
-    if unknown:
-        raise BadMessage(
-            f"settings: {unknown[0]} is the agent's matter; {', '.join(sorted(SETTINGS))} may be set"
-        )
+    check_settings(post.settings)
     return post if post.id else msgspec.structs.replace(post, id=id)
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """BadMessage for what a caller may not set."""
+    unknown = sorted(settings.keys() - SETTINGS)
+    if unknown:
+        may = ", ".join(sorted(SETTINGS))
+        raise BadMessage(f"settings: {unknown[0]} is the agent's matter; what may be set is {may}")
 
 
 def page_of(log: list[tuple[int, Stored]], page: Page) -> History:

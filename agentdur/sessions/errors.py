@@ -61,6 +61,27 @@ class UnknownAgent(CallerError):
     status = 404
 
 
+class StreamVoided(CallerError):
+    """A part of the answer that was sent turned out to be void. Ask again: the whole answer is kept."""
+
+    code = "AD0150"
+    status = 409
+
+
+class NotSupported(CallerError):
+    """This route cannot do that. Leave the field out; agents bring their own tools and formats."""
+
+    code = "AD0151"
+    status = 400
+
+
+class UnknownResponse(CallerError):
+    """There is no such response: it was never made, its session is gone, or it was not stored."""
+
+    code = "AD0152"
+    status = 404
+
+
 def code_of(error: TerminalError) -> str:
     """The code of a terminal failure, also when it comes from the journal; empty when it has none."""
     return (error.metadata or {}).get(CODE, "")

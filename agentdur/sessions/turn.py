@@ -159,6 +159,9 @@ class Turn:
         if post.trigger == "regenerate":
             self.ctx.set(id_name(post.id), Known(turn=self.about.turns, index=entries[-1][0]))
         else:
+            for earlier in mended(post.preceding):
+                entries.append((self.say(earlier), Stored(message=earlier)))
+            self.answer = None
             index = self.about.next
             message = self.hear(post.id, post.content)
             entries.append((index, Stored(message=message)))
@@ -169,7 +172,7 @@ class Turn:
         """Drop what comes after the target, and for an edit the target as well."""
         post = self.post
         users = [(i, e) for i, e in entries if e.message is not None and e.message.get("role") == "user"]
-        found = [index for index, entry in users if entry.id == post.target or not post.target]
+        found = [i for i, e in users if not post.target or base_id(e.id) == base_id(post.target)]
         if not found:
             raise UnknownMessage(f"{post.target or 'a message to answer again'}")
         if post.trigger == "edit" and not post.content:
@@ -191,15 +194,9 @@ class Turn:
         messages = await self._seen(entries)
         token = _turn.set(self)
         try:
-            agent = self.style.agent
-            if not isinstance(agent, Agent):
-                return run_of(await agent(self.ctx, messages))
-            speaking = speaker(agent, self.about.agent)
-            if self.post.settings:
-                speaking = replace(speaking, settings={**speaking.settings, **self.post.settings})
-            return await run_agent(
-                self.ctx, speaking, messages, stream=self.style.stream, before_model=self._before_model,
-                log=self.log,
+            return await converse(
+                self.ctx, self.style, messages, speaker_name=self.about.agent, settings=self.post.settings,
+                before_model=self._before_model, log=self.log,
             )  # fmt: skip
         finally:
             _turn.reset(token)
@@ -264,12 +261,31 @@ class Turn:
             invocation=self.ctx.invocation_id, id=self.post.id, first=self.first, last=self.about.next,
             status=status, at=self.now, answer=self.answer, agent=agent, usage=usage, cost=cost,
             finish_reason=done.finish_reason if done is not None else "stop",
-            model_calls=done.turns if done is not None else 0, error=error,
+            model_calls=done.turns if done is not None else 0, error=error, metadata=self.post.metadata,
         )  # fmt: skip
         self.ctx.set(turn_name(self.about.turns), record)
         self.ctx.set("about", self.about)
         said = text if done is None else done.text
         return reply_of(self.post.id, self.about.turns, record, said, None if done is None else done.output)
+
+
+async def converse(
+    ctx: Any,
+    style: Style,
+    messages: list[Message],
+    *,
+    speaker_name: str = "",
+    settings: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> AgentRun:
+    """Let the agent answer; `how` is that of `run_agent`."""
+    agent = style.agent
+    if not isinstance(agent, Agent):
+        return run_of(await agent(ctx, messages))
+    speaking = speaker(agent, speaker_name)
+    if settings:
+        speaking = replace(speaking, settings={**speaking.settings, **settings})
+    return await run_agent(ctx, speaking, messages, stream=style.stream, **how)
 
 
 _turn: ContextVar[Turn | None] = ContextVar("agentdur_chat_turn", default=None)
@@ -280,6 +296,11 @@ async def steered() -> list[Message]:
     model call. Nothing outside of a chat's turn."""
     turn = _turn.get()
     return [] if turn is None else await turn.steered()
+
+
+def base_id(id: str) -> str:
+    """The id of a message without what tells its edits apart: a client may keep the id of the first."""
+    return id.partition("~")[0]
 
 
 def begin_with(about: About | None, post: Post, now: float) -> About:

@@ -37,8 +37,17 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     instructions: str = ""
     settings: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
+    preceding: list[Message] = []
+    """Messages to be put into the history before it: of a conversation that was held elsewhere."""
     after: int | None = None
     """Only when no other turn has begun since this many: the session's own, for the policy `reject`."""
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A conversation that is remembered by the caller: the agent answers it, and nothing is stored."""
+
+    messages: list[Message]
+    settings: dict[str, Any] = {}
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,6 +152,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: float | None = None
     model_calls: int = 0
     error: str = ""
+    metadata: dict[str, Any] = {}
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):

@@ -243,5 +243,5 @@ def test_a_chat_is_a_virtual_object_with_documented_handlers():
     talk = chat(Desk(), name="Desk")
     assert isinstance(talk, Chat)
     assert set(talk.handlers) == {
-        "turn", "post", "regenerate", "edit", "stop", "about", "history", "clear", "expire",
+        "turn", "post", "regenerate", "edit", "stop", "about", "history", "clear", "expire", "complete",
     }  # fmt: skip
