@@ -19,6 +19,7 @@ from agentdur.llm import ModelAnswer, ToolCall, Usage, completion
 from agentdur.sdk.context import Context
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.step import current_context
+from agentdur.sdk.stream import stream as tell
 from agentdur.tools import Tool, run_tools
 
 Message: TypeAlias = dict[str, Any]
@@ -170,6 +171,11 @@ class _Run:
                 word = {"assistant": targets[call.name].name} if call is over else ONE_COUNTS
                 answers[call.id] = {"role": "tool", "tool_call_id": call.id, "content": json.dumps(word)}
         self.new += [answers[call.id] for call in calls]
+        if self.stream:
+            for call in calls:
+                tell(result_chunk(call, answers[call.id]["content"]))
+            if over is not None:
+                tell({"type": "agent", "name": targets[over.name].name})
         if over is None:
             return None
         target = targets[over.name]
@@ -181,3 +187,9 @@ class _Run:
         self.tally.add(run.usage, run.cost)
         self.new += run.messages
         return self._ended(run.output, run.text, run.agent)
+
+
+def result_chunk(call: ToolCall, content: Any) -> dict[str, Any]:
+    """A tool's answer, for those who read the stream; in the model's order, when all of a turn are there."""
+    failed = isinstance(content, str) and content.startswith("Error: ")
+    return {"type": "tool_result", "id": call.id, "name": call.name, "content": content, "failed": failed}

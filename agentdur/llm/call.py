@@ -18,6 +18,7 @@ from agentdur.llm.litellm_client import ask, listen, price
 from agentdur.llm.request import Request, estimated
 from agentdur.sdk.branch import current_branch
 from agentdur.sdk.note import note
+from agentdur.sdk.stream import stream
 
 
 def within_a_handler() -> bool:
@@ -97,7 +98,7 @@ class ModelCall:
 
     async def _answer(self, request: Request) -> ModelAnswer:
         if request.stream:
-            return await listen(request, _unheard)
+            return await listen(request, stream if within_a_handler() else _unheard)
         return await ask(request.model, request.messages, request.settings, request.times.total)
 
     def _note(self, answer: ModelAnswer, latency_ms: int) -> None:

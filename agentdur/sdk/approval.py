@@ -24,6 +24,7 @@ from msgspec import Struct
 from agentdur.core.ids import InvocationId
 from agentdur.core.text import require_text
 from agentdur.sdk.exceptions import TerminalError
+from agentdur.sdk.segment import STREAM
 from agentdur.sdk.serde import JsonSerde
 
 SERVICE = "agentdur.Approval"
@@ -181,6 +182,7 @@ async def ask(
         notify=(notify,) if isinstance(notify, str) else None if notify is None else tuple(notify),
     )  # fmt: skip
     ctx.generic_send(SERVICE, "open", msgspec.json.encode(asked), known.id)
+    ctx.note_value(STREAM, _told(attempt.here().name, asked))
     try:
         verdict = msgspec.convert(await ctx.signal(known.signal), Verdict)
     except (TerminalError, asyncio.CancelledError):
@@ -191,6 +193,16 @@ async def ask(
         verdict.approved, verdict.reason, verdict.by, verdict.timed_out,
         verdict.payload if verdict.edited else data, verdict.at, known.id, verdict.edited,
     )  # fmt: skip
+
+
+def _told(branch: str, asked: Question) -> dict[str, Any]:
+    """What a reader of the asker's stream is told: `call` is the tool call that waits for it, if one does."""
+    place = branch.rpartition("/")[2]
+    return {
+        "type": "approval", "id": asked.id, "question": asked.question, "tool": asked.tool,
+        "call": place.removeprefix("tool:") if place.startswith("tool:") else "",
+        "payload": asked.payload, "digest": asked.digest,
+    }  # fmt: skip
 
 
 def _opening(ctx: Asker, question: str, data: Any, timeout: timedelta | None) -> _Opening:

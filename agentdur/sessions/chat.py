@@ -68,8 +68,8 @@ class Chat(VirtualObject):
     """A virtual object whose keys are chat sessions. Made by `chat`.
 
     Handlers: `turn` (exclusive: a message in, its answer out), and beside it `post` (a message, by the
-    session's policy; answers at once), `regenerate`, `edit`, `stop`, `about`, `history`; `clear` (exclusive); `complete` answers a
-    conversation that the caller remembers.
+    session's policy; answers at once), `regenerate`, `edit`, `stop`, `about`, `history`; `clear`
+    (exclusive); `complete` answers a conversation that the caller remembers.
     Each is an attribute of the same name, to be handed to `object_call` and `object_send`.
     """
 

@@ -9,7 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -18,6 +18,7 @@ from agentdur.core.errors import JournalGone, UnknownInvocation
 from agentdur.core.ports import StreamEvent
 from agentdur.sdk.client import EngineClient
 from agentdur.sdk.exceptions import TerminalError
+from agentdur.sdk.segment import STREAM
 from agentdur.sessions.words import Posted, Reply
 
 Kind: TypeAlias = Literal[
@@ -30,15 +31,16 @@ _UNSAID = frozenset({"finish", "truncated"})
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is told. `run`: which step said it (0: none); `void` takes back what that step said,
-    `commit` makes it final. `data`: the chunk; of the end the reply, or the failure as TerminalError."""
+    """One thing that is told. `run`: which step said it (0: the handler itself); `void` takes back what that
+    step said, `commit` makes it final. `data`: the chunk; of the end the reply, or the failure as
+    TerminalError."""
 
     kind: Kind
     run: int = 0
     data: Any = None
 
 
-async def narrate(client: EngineClient, posted: Posted) -> AsyncIterator[Item]:
+async def narrate(client: EngineClient, posted: Posted) -> AsyncGenerator[Item, None]:
     """The turn that answers a message, from its beginning to its end."""
     if posted.into:
         last = None
@@ -76,15 +78,15 @@ def item_of(event: StreamEvent) -> Item | None:
         return Item(kind="end", data=_ended(event.data))
     if event.kind != "chunk":
         return Item(kind=event.kind, run=event.run)
-    chunk = event.data
+    chunk, run = event.data, 0 if event.step == STREAM else event.run
     kind = chunk.get("type") if isinstance(chunk, dict) else None
     if kind in _OWN and event.branch != "":
         return None
     if kind in _KNOWN:
-        return Item(kind=kind, run=event.run, data=chunk)
+        return Item(kind=kind, run=run, data=chunk)
     if kind in _UNSAID:
         return None
-    return Item(kind="data", run=event.run, data=chunk)
+    return Item(kind="data", run=run, data=chunk)
 
 
 def _ended(data: dict[str, Any]) -> Reply | TerminalError:

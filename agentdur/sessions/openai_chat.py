@@ -116,7 +116,7 @@ class _Routes:
         headers = {"x-restate-id": posted.invocation}
         if asked.stream:
             usage = asked.stream_options is not None and asked.stream_options.include_usage
-            return event_stream(self._chunks(posted, about, usage), headers)
+            return event_stream(request, self._chunks(posted, about, usage), headers)
         reply, text = await self._whole(posted)
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(reply)}

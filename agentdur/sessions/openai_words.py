@@ -1,9 +1,9 @@
 """What the two OpenAI dialects share: errors in their shape, usage, and text that is sent once.
 
 Rules of this file:
-1. A client of these dialects has no way to take text back. What was sent for a model call that failed is owed:
-   the next text has to say the same again, and is sent from where it goes on. If it says something else, the
-   client is told by an error, and may ask again: the answer is kept.
+1. A client of these dialects has no way to take text back. What was sent for a model call that failed is
+   owed: the next text has to say the same again, and is sent from where it goes on. If it says something
+   else, the client is told by an error, and may ask again: the answer is kept.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ class Said:
     def rest(self, reply: Reply) -> str:
         """What is still to be sent when the answer is there."""
         if self._owed:
-            return self.hear(self._run, reply.text)
+            new = self.hear(self._run, reply.text)
+            if self._owed:
+                raise StreamVoided("the answer is shorter than what was sent of it")
+            return new
         if not reply.text or self.last == reply.text:
             return ""
         return self.hear(-2, reply.text)

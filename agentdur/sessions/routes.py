@@ -174,7 +174,7 @@ class _Routes:
         posted = await desk.post(chat, key, post)
         headers = {"x-restate-id": posted.invocation}
         if "text/event-stream" in request.headers.get("accept", ""):
-            return event_stream(turn_events(desk, chat, key, posted), headers)
+            return event_stream(request, turn_events(desk, chat, key, posted), headers)
         if "respond-async" in request.headers.get("prefer", "") or not flag_of(request, "wait", True):
             return json_response(posted, 202, headers)
         return json_response(await desk.reply(posted), headers=headers)
@@ -191,7 +191,7 @@ class _Routes:
             running = about.running
             turn, after = (running.turn if running is not None else about.turns + 1), None
             turn = number_of(request, "turn", turn)
-        return event_stream(follow(self.desk, chat, key, turn, after))
+        return event_stream(request, follow(self.desk, chat, key, turn, after))
 
     async def _check_place(self, chat: Chat, key: str, turn: int, after: str | None) -> None:
         """BadMessage before anything is sent."""

@@ -18,14 +18,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentdur.core.errors import AgentdurError, ApprovalDecided
+from agentdur.core.errors import AgentdurError, ApprovalDecided, UnknownApproval
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sessions.chat import PAGE_MAX, Chat
 from agentdur.sessions.errors import BadMessage, UnknownSession
 from agentdur.sessions.narration import narrate
 from agentdur.sessions.routes import spelled
 from agentdur.sessions.ui_history import ui_messages
-from agentdur.sessions.ui_teller import Shown, Teller, TellAgain, Void
+from agentdur.sessions.ui_teller import Shown, TellAgain, Teller, Void
 from agentdur.sessions.web import (
     Desk,
     answering,
@@ -91,13 +91,12 @@ class _Routes:
         if not asked.messages:
             raise BadMessage("messages: there is none")
         last = asked.messages[-1]
-        version = sdk_version(request)
         if last.role == "assistant" and asked.trigger == "submit-message":
             posted = await self._decided(chat, key, last)
-            return self._stream(posted, version, last)
+            return self._stream(request, posted, last)
         post = await self._post_of(chat, key, asked)
         posted = await self.desk.post(chat, key, post)
-        return self._stream(posted, version)
+        return self._stream(request, posted)
 
     async def messages(self, request: Request) -> Response:
         """GET: the conversation as the client keeps it."""
@@ -114,14 +113,14 @@ class _Routes:
         if about is None or about.running is None:
             return Response(status_code=204)
         posted = Posted(id=about.running.id, invocation=about.running.invocation)
-        return self._stream(posted, sdk_version(request), again=True)
+        return self._stream(request, posted, again=True)
 
     def _stream(
-        self, posted: Posted, version: int, shown: UIMessage | None = None, again: bool = False
+        self, request: Request, posted: Posted, shown: UIMessage | None = None, again: bool = False
     ) -> Response:
-        how = Void.RESET_STEP if version >= 7 else Void.AGAIN if again else Void.OWED
+        how = Void.RESET_STEP if sdk_version(request) >= 7 else Void.AGAIN if again else Void.OWED
         parts = self._parts(posted, how, shown)
-        return event_stream(parts, {**HEADERS, "x-restate-id": posted.invocation})
+        return event_stream(request, parts, {**HEADERS, "x-restate-id": posted.invocation})
 
     async def _parts(self, posted: Posted, how: Void, shown: UIMessage | None) -> AsyncIterator[bytes]:
         """The message, told again from the beginning whenever that is the only way to take something back."""
@@ -152,12 +151,22 @@ class _Routes:
             async for item in narration:
                 for part in teller.tell(item):
                     yield sse(part)
-                if teller.waits:
+                if teller.waits and await self._asked(teller):
                     for part in teller.pause():
                         yield sse(part)
                     return
         finally:
             await narration.aclose()
+
+    async def _asked(self, teller: Teller) -> bool:
+        """Is it true that somebody is still asked? What was decided meanwhile is not waited for."""
+        for call, id in list(teller.asked.items()):
+            try:
+                if (await self.desk.client.approval(id)).status != "pending":
+                    del teller.asked[call]
+            except UnknownApproval:  # it is only about to be asked
+                continue
+        return teller.waits
 
     async def _post_of(self, chat: Chat, key: str, asked: UIRequest) -> Post:
         """The last user's message as a post: new, in the place of another, or to be answered again."""

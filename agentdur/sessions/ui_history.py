@@ -29,8 +29,9 @@ def ui_messages(history: Sequence[Shown]) -> list[UIMessage]:
             for call in one.message.get("tool_calls") or ():
                 function = call.get("function") or {}
                 calls[call["id"]] = {
-                    "type": f"tool-{function.get('name')}", "toolCallId": call["id"], "providerExecuted": True,
-                    "state": "input-available", "input": plain(function.get("arguments") or "{}"),
+                    "type": f"tool-{function.get('name')}", "toolCallId": call["id"],
+                    "providerExecuted": True, "state": "input-available",
+                    "input": plain(function.get("arguments") or "{}"),
                 }  # fmt: skip
                 messages[-1]["parts"].append(calls[call["id"]])
     return messages

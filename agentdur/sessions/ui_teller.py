@@ -5,8 +5,8 @@ Rules of this file:
 2. What was sent of a model call that failed is void. Clients of version 7 are told so (`reset-step`). On a
    stream that replays, everything is told again under another message id, which makes clients drop what they
    have. Others are owed the same text again, and an error if it comes out different.
-3. While somebody is asked for an approval and nothing else is at work, the message is finished: clients answer
-   between messages. What comes after the answer goes on with the same message.
+3. While somebody is asked for an approval and nothing else is at work, the message is finished: clients
+   answer between messages. What comes after the answer goes on with the same message.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Teller:
         self._sent = False  # in this step, something that cannot be owed
         self._arguments: dict[str, tuple[str, str]] = {}  # of the step's calls: name, text
         self._owing: set[str] = set()  # calls without output, of all steps
-        self._asked: set[str] = set()  # calls that wait for a person
+        self.asked: dict[str, str] = {}
+        """The calls that wait for a person, and their approvals."""
         self._results: dict[int, list[Part]] = {}  # by run, until it is committed
 
     def begin(self) -> Part:
@@ -69,7 +70,7 @@ class Teller:
     @property
     def waits(self) -> bool:
         """Somebody is asked, and nothing else is at work."""
-        return bool(self._asked) and self._owing <= self._asked
+        return bool(self.asked) and self._owing <= self.asked.keys()
 
     def pause(self) -> Iterator[Part]:
         """The end of a message that will go on."""
@@ -162,7 +163,7 @@ class Teller:
                     yield called(id, name, text)
         for chunk in self._results.pop(run, ()):
             id = chunk["id"]
-            self._asked.discard(id)
+            self.asked.pop(id, None)
             if id not in self._owing and id not in self.shown.calls:
                 yield called(id, chunk["name"], "{}")
             self._owing.discard(id)
@@ -174,7 +175,7 @@ class Teller:
         if not call:
             yield {"type": "data-approval", "id": chunk["id"], "data": chunk}
             return
-        self._asked.add(call)
+        self.asked[call] = chunk["id"]
         if call not in self.shown.calls and not self._hidden():
             yield {"type": "tool-approval-request", "approvalId": chunk["id"], "toolCallId": call}
 
@@ -233,7 +234,12 @@ def metadata(reply: Reply) -> dict[str, Any]:
 
 def called(id: str, name: str, text: str) -> Part:
     """A call whose arguments are complete."""
-    part: Part = {"type": "tool-input-available", "toolCallId": id, "toolName": name, "providerExecuted": True}
+    part: Part = {
+        "type": "tool-input-available",
+        "toolCallId": id,
+        "toolName": name,
+        "providerExecuted": True,
+    }
     try:
         part["input"] = msgspec.json.decode(text or "{}")
     except msgspec.DecodeError:

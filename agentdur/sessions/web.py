@@ -36,6 +36,8 @@ HEARTBEAT_SECONDS = 15.0
 KEY_LENGTH_MAX = 512
 """Characters in the id of a session."""
 EVENT_STREAM = {"cache-control": "no-store", "x-accel-buffering": "no"}
+ABORT = "agentdur.abort"
+"""In the scope of a request, where the server can: drops its connection."""
 HEARTBEAT = b": still here\n\n"
 _STATUS: dict[type[AgentdurError], int] = {
     errors.UnknownService: 404, errors.UnknownInvocation: 404, errors.WrongStatus: 409,
@@ -192,14 +194,17 @@ def sse(value: Any, event: str = "", id: str = "") -> bytes:
     return lines + b"data: %b\n\n" % _encode(value)
 
 
-def event_stream(events: AsyncIterator[bytes], headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that lasts. When the engine stops it ends in the middle, and whoever reads comes back."""
+def event_stream(
+    request: Request, events: AsyncIterator[bytes], headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer that lasts. When the engine stops the connection is dropped, and whoever reads comes back."""
     return StreamingResponse(
-        kept_alive(events), media_type="text/event-stream", headers={**EVENT_STREAM, **(headers or {})}
-    )
+        kept_alive(events, request.scope.get(ABORT)), media_type="text/event-stream",
+        headers={**EVENT_STREAM, **(headers or {})},
+    )  # fmt: skip
 
 
-async def kept_alive(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def kept_alive(events: AsyncIterator[bytes], abort: Callable[[], None] | None) -> AsyncIterator[bytes]:
     """The events, and a comment whenever there is none for a while."""
     source = aiter(events)
     waiting: asyncio.Future[bytes] | None = None
@@ -214,8 +219,10 @@ async def kept_alive(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield piece
     except _Over:
         return
-    except (errors.NotRunning, StoreError) as stopped:
-        yield b": %b\n\n" % " ".join(str(stopped).split()).encode()
+    except (errors.NotRunning, StoreError):
+        if abort is None:
+            raise
+        abort()
     finally:
         if waiting is not None:
             waiting.cancel()

@@ -13,6 +13,7 @@ import httpx
 import uvicorn
 
 from agentdur.ingress.app import create_ingress
+from agentdur.ingress.protocol import OneWrite
 from agentdur.sdk.service import BaseService
 from agentdur.server import App, guests_of
 from tests.support.stage import PATIENCE_SECONDS, Stage
@@ -35,7 +36,7 @@ class Site:
                 assert answer.status_code == 200, await answer.aread()
                 async for event in read_events(answer.aiter_lines()):
                     yield event
-        except httpx.RemoteProtocolError:
+        except (httpx.RemoteProtocolError, httpx.ReadError):
             return
 
 
@@ -65,7 +66,7 @@ async def site(stage: Stage, *services: BaseService, port: int = 0) -> AsyncIter
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
-    config = uvicorn.Config(ingress, log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(ingress, log_config=None, access_log=False, lifespan="off", http=OneWrite)
     config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     server.capture_signals = _no_signals  # type: ignore[method-assign]  # the test's own stay

@@ -171,6 +171,20 @@ async def test_what_cannot_be_served_is_answered_with_a_code(
         assert answer.json()["code"] == status
 
 
+async def test_sessions_are_listed_page_by_page(stage: Stage):
+    async with site(stage, chat(Desk(), name="A"), chat(Desk(), name="B")) as web:
+        for place in ("A/x", "A/y", "B/x", "B/z"):
+            await web.http.post(f"/sessions/{place}/messages", json={"content": place})
+        found, after = [], ""
+        while after is not None:
+            page = (await web.http.get("/sessions", params={"limit": 3, "after": after})).json()
+            found += [(one["agent"], one["id"], one["title"]) for one in page["sessions"]]
+            after = page["after"]
+        assert found == [("A", "x", "A/x"), ("A", "y", "A/y"), ("B", "x", "B/x"), ("B", "z", "B/z")]
+        only = (await web.http.get("/sessions?agent=B")).json()["sessions"]
+        assert [one["id"] for one in only] == ["x", "z"]
+
+
 @IN_MEMORY
 async def test_a_busy_session_is_answered_with_409(stage: Stage):
     desk = Desk()

@@ -170,6 +170,7 @@ def test_state_is_kept_by_key_and_dropped_before_it_is_set(home: Home) -> None:
     commit(home.store, second)
     home.reopen()
     assert home.store.values(CART) == {"b": b"", "c": b"3"}
+    assert [home.store.value(CART, name) for name in ("a", "b", "c")] == [None, b"", b"3"]
     third = Writes()
     third.values_dropped = {CART}
     third.values = {(CART, "new"): b"4"}
