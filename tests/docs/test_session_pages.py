@@ -12,7 +12,7 @@ __all__ = ["desk"]
 PAGE = ROOT / "docs/how-to/chat-sessions.md"
 
 
-async def test_the_chat_of_the_page_answers(desk: Path, llm: ScriptedLLM):  # noqa: F811  # the fixture
+async def test_the_chat_of_the_page_answers(desk: Path, llm: ScriptedLLM):
     call = ToolCall(name="order", arguments={"number": 7})
     llm.replace([Turn(tool_calls=(call,)), Turn(text="It left this morning.")])
     shown = module(desk, PAGE, "desk.py")
