@@ -265,6 +265,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             "that should have become a chain of invocations.",
         ),
     ] = 100_000
+    tool_answer_limit: Annotated[
+        int, Setting(SIZE, "Bytes of a tool's answer; the model is told of a larger one instead.")
+    ] = 256 * 1024
     concurrent_requests_limit: Annotated[
         int, Setting(COUNT_OR_ALL, "Requests the ingress serves at a time; further ones are answered 429.")
     ] = 0

@@ -215,6 +215,7 @@ def knobs_of(settings: Settings) -> Knobs:
             readers=settings.stream_readers_limit,
             readers_of_one=settings.stream_readers_per_invocation_limit,
         ),
+        tool_answer=settings.tool_answer_limit,
     )
 
 

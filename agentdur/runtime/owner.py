@@ -53,6 +53,7 @@ class Knobs:
 
     __slots__ = (
         "cleanup_seconds", "entry_size", "journal_length", "live_attempts", "shutdown_seconds", "streams",
+        "tool_answer",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +65,9 @@ class Knobs:
         cleanup_seconds: float = 3600.0,
         shutdown_seconds: float = 10.0,
         streams: StreamLimits | None = None,
+        tool_answer: int = 256 * 1024,
     ) -> None:
+        self.tool_answer = tool_answer
         self.live_attempts, self.entry_size, self.journal_length = live_attempts, entry_size, journal_length
         self.cleanup_seconds, self.shutdown_seconds = cleanup_seconds, shutdown_seconds
         self.streams = streams or StreamLimits()
@@ -111,7 +114,7 @@ class Engine:
         self._uninstall = install(asyncio.get_running_loop())
         self.machine = Machine(self.store, self._committer, self._world, self._catalog)
         self.machine.streams.limits = self.knobs.streams
-        limits = Limits(self.knobs.entry_size)
+        limits = Limits(self.knobs.entry_size, self.knobs.tool_answer)
         self.driver = InProcess(self.machine, self._handlers, self.knobs.live_attempts, limits)
         self.remote = Remote(self.machine, self.deployments, self.knobs.live_attempts)
         self.deployments.running = self.remote.runs_at

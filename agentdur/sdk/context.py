@@ -43,6 +43,7 @@ class Limits:
     """Named limits an attempt keeps. Sizes in bytes."""
 
     entry_size: int = 32 * 1024 * 1024
+    tool_answer: int = 256 * 1024
 
 
 class AttemptFinishedEvent:

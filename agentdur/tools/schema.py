@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.errors import PydanticUserError
 
 from agentdur.core.errors import BadDefinition
+from agentdur.tools.key import takes_key
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What every provider takes as the name of a tool."""
@@ -38,6 +39,8 @@ def arguments_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
             raise BadDefinition(f"tool '{name}': parameter '{parameter.name}' cannot be given by name")
         if parameter.name not in hints:
             raise BadDefinition(f"tool '{name}': parameter '{parameter.name}' has no annotation")
+        if takes_key(hints[parameter.name]):
+            continue
         default = ... if parameter.default is parameter.empty else parameter.default
         described: dict[str, Any] = {}
         if parameter.name in words:
@@ -49,6 +52,12 @@ def arguments_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
         return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
     except (PydanticUserError, NameError, TypeError) as error:
         raise BadDefinition(f"tool '{name}': {error}") from error
+
+
+def key_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters that are given the call's key."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    return tuple(name for name in inspect.signature(function).parameters if takes_key(hints.get(name)))
 
 
 def given(arguments: BaseModel) -> dict[str, Any]:
