@@ -50,6 +50,10 @@ class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pending: Any = None
 
 
+LEG = "~leg"
+"""The parameter by which a tool of several legs is given what it asked for; no model can name it."""
+
+
 class Pending(Exception):
     """Raised by a tool of several legs: what it needs to know before the next one."""
 
@@ -81,7 +85,7 @@ class Try:
     async def run(self, leg: Any = None) -> ToolAnswer:
         """Run it: within its timeout, its answer within the limit."""
         note(tool=self.tool.name, tool_call_id=self.one.id)
-        arguments = self.arguments if leg is None else {**self.arguments, "leg": leg}
+        arguments = self.arguments if leg is None else {**self.arguments, LEG: leg}
         try:
             return self.answered(await self.timed(arguments))
         except Pending as pending:
