@@ -78,16 +78,14 @@ async def answered(stage: Stage, llm: ScriptedLLM, turn: Turn, tools: list[Tool]
     clerk = Agent(name="clerk", model="openai/scripted", tools=tools)
 
     @service.handler()
-    async def run(ctx: Context) -> str:
-        return (await run_agent(ctx, clerk, "Work!")).text
+    async def run(ctx: Context) -> list[dict[str, Any]]:
+        return (await run_agent(ctx, clerk, "Work!")).messages
 
     await stage.start(service, knobs=Knobs(tool_answer=LIMIT))
-    assert await stage.client.service_call(run) == "done"
-    asked = requests(llm.ledger())
-    assert len(asked) == 2
-    last = asked[1].body["messages"][-1]
-    assert last["role"] == "tool"
-    return str(last["content"])
+    _, told, last = await stage.client.service_call(run)
+    assert (told["role"], last["content"]) == ("tool", "done")
+    assert [entry.message_count for entry in requests(llm.ledger())] == [1, 3]
+    return str(told["content"])
 
 
 @IN_MEMORY
