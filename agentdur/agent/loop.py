@@ -165,15 +165,16 @@ class _Run:
         """Run the tools, and hand over if that is wanted; the end, if another agent elsewhere came to it."""
         over = next((call for call in calls if call.name in targets), None)
         ordinary = [call for call in calls if call.name not in targets]
-        answers = {m["tool_call_id"]: m for m in await run_tools(self.context, ordinary, self.agent.tools)}
+        told = await run_tools(self.context, ordinary, self.agent.tools)
+        answers = dict(zip(map(id, ordinary), told, strict=True))  # a model may give two calls one id
         for call in calls:
             if call.name in targets:
                 word = {"assistant": targets[call.name].name} if call is over else ONE_COUNTS
-                answers[call.id] = {"role": "tool", "tool_call_id": call.id, "content": json.dumps(word)}
-        self.new += [answers[call.id] for call in calls]
+                answers[id(call)] = {"role": "tool", "tool_call_id": call.id, "content": json.dumps(word)}
+        self.new += [answers[id(call)] for call in calls]
         if self.stream:
             for call in calls:
-                tell(result_chunk(call, answers[call.id]["content"]))
+                tell(result_chunk(call, answers[id(call)]["content"]))
             if over is not None:
                 tell({"type": "agent", "name": targets[over.name].name})
         if over is None:

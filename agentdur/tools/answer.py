@@ -25,6 +25,7 @@ from agentdur.sdk.context import Context
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.note import note
 from agentdur.sdk.steps import call
+from agentdur.sdk.stream import stream
 from agentdur.tools.approve import plain
 from agentdur.tools.key import tool_key
 from agentdur.tools.text import ToolError, ToolTimeout, text_of, too_long
@@ -50,6 +51,11 @@ class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pending: Any = None
 
 
+def tell(one: ToolCall, content: str, *, failed: bool) -> None:
+    """A chunk for those who read the invocation along."""
+    stream({"type": "tool_result", "id": one.id, "name": one.name, "content": content, "failed": failed})
+
+
 LEG = "~leg"
 """The parameter by which a tool of several legs is given what it asked for; no model can name it."""
 
@@ -65,9 +71,17 @@ class Pending(Exception):
 class Try:
     """One call of a tool: what it is run with, and what it may not exceed."""
 
-    def __init__(self, context: Context, tool: Tool, one: ToolCall, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, context: Context, tool: Tool, one: ToolCall, arguments: Mapping[str, Any], *, streams: bool
+    ) -> None:
         self.context, self.tool, self.one, self.arguments = context, tool, one, arguments
-        self.key = tool_key()
+        self.key, self.streams = tool_key(), streams
+
+    def told(self, answer: ToolAnswer) -> ToolAnswer:
+        """The answer, of which those who read along have been told: from its step, if it comes from one."""
+        if self.streams and answer.terminal is None:
+            tell(self.one, answer.content, failed=answer.failed)
+        return answer
 
     async def step(self, action: Callable[[], Any]) -> ToolAnswer:
         """The action as a step, retried as the tool's options say; then the model is told."""
@@ -79,7 +93,7 @@ class Try:
             # end of the step's retries; only the last one is the model's business.
             if error.status_code != 500 or error.metadata:
                 raise
-            return ToolAnswer(content=f"Error: {error.message}", failed=True)
+            return self.told(ToolAnswer(content=f"Error: {error.message}", failed=True))
         return answer
 
     async def run(self, leg: Any = None) -> ToolAnswer:
@@ -87,11 +101,11 @@ class Try:
         note(tool=self.tool.name, tool_call_id=self.one.id)
         arguments = self.arguments if leg is None else {**self.arguments, LEG: leg}
         try:
-            return self.answered(await self.timed(arguments))
+            return self.told(self.answered(await self.timed(arguments)))
         except Pending as pending:
             return ToolAnswer(pending=pending.needs)
         except ToolError as error:
-            return self.answered(f"Error: {error}", failed=True)
+            return self.told(self.answered(f"Error: {error}", failed=True))
         except TerminalError as error:
             return ToolAnswer(terminal=Terminal(error.message, error.status_code, error.metadata))
 
@@ -130,7 +144,7 @@ class Try:
                 return answer
             settled = await self._ask_person(answer.doubt)
             if settled is not None:
-                return settled
+                return self.told(settled)
 
     async def _try_once(self, leg: Any, *, begun_before: bool) -> ToolAnswer:
         note(tool=self.tool.name, tool_call_id=self.one.id)
@@ -154,7 +168,7 @@ class Try:
         if reconcile is None:
             return ToolAnswer(doubt=why)
         value = await call(lambda: reconcile(self.key), reconcile)
-        return None if value is NOT_DONE else self.answered(value)
+        return None if value is NOT_DONE else self.told(self.answered(value))
 
     async def _ask_person(self, doubt: str) -> ToolAnswer | None:
         """None: run it again."""

@@ -23,8 +23,12 @@ _JSON: DefaultSerde[Any] = DefaultSerde()
 Arguments: TypeAlias = Mapping[str, Any]
 
 
-async def permitted(context: Context, tool: Tool, arguments: Arguments) -> tuple[Arguments | None, str]:
-    """The arguments to run the tool with, and what the model has to be told of them; (None, why not)."""
+class NotPermitted(Exception):
+    """A person said no, or nothing in time; the text is for the model."""
+
+
+async def permitted(context: Context, tool: Tool, arguments: Arguments) -> tuple[Arguments, str]:
+    """The arguments to run the tool with, and what the model has to be told of them; NotPermitted."""
     rule = tool.approval
     if rule is None or (rule.when is not None and not rule.when(arguments)):
         return arguments, ""
@@ -38,7 +42,7 @@ async def permitted(context: Context, tool: Tool, arguments: Arguments) -> tuple
         )  # fmt: skip
         if not said:
             why = said.reason or ("nobody decided in time" if said.timed_out else "no reason was given")
-            return None, f"Error: a person has to approve this, and did not: {why}"
+            raise NotPermitted(f"a person has to approve this, and did not: {why}")
         if not said.edited:
             return arguments, ""
         try:

@@ -23,8 +23,8 @@ from agentdur.sdk.branch import current_branch, spawn
 from agentdur.sdk.context import Context
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.step import current_context
-from agentdur.tools.answer import ToolAnswer, Try
-from agentdur.tools.approve import permitted
+from agentdur.tools.answer import ToolAnswer, Try, tell
+from agentdur.tools.approve import NotPermitted, permitted
 from agentdur.tools.ephemeral import run_unjournaled, understood
 from agentdur.tools.key import set_key
 from agentdur.tools.text import Misfit, ToolError
@@ -36,9 +36,11 @@ async def run_tools(
     calls: Sequence[ToolCall],
     tools: Sequence[Tool],
     *,
+    stream: bool = False,
     allow_ephemeral: bool = False,
 ) -> list[dict[str, Any]]:
-    """Run them, really in parallel; the messages for the model, in the order in which it asked.
+    """Run them, really in parallel; the messages for the model, in the order in which it asked. `stream`:
+    those who read the invocation along are told each answer, as a chunk of type `tool_result`.
 
     `ctx` None: the handler that is running. Outside of one: NotInHandler, or, with `allow_ephemeral`, they
     run without a journal, once each, and nobody can be asked for approval."""
@@ -46,7 +48,7 @@ async def run_tools(
     if ctx is None and allow_ephemeral and current_branch() is None:
         return messages(calls, await run_unjournaled(calls, known))
     context = ctx if ctx is not None else current_context()
-    tasks = [spawn(f"tool:{one.id}", _answer(context, one, known)) for one in calls]
+    tasks = [spawn(f"tool:{one.id}", _answer(context, one, known, stream)) for one in calls]
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):
@@ -70,22 +72,23 @@ def by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
     return known
 
 
-async def _answer(context: Context, one: ToolCall, known: Mapping[str, Tool]) -> str:
+async def _answer(context: Context, one: ToolCall, known: Mapping[str, Tool], streams: bool) -> str:
     branch = current_branch()
     assert branch is not None
     set_key(f"{context.invocation_id}/{branch.name}")
     try:
         tool, arguments = understood(one, known)
-    except Misfit as misfit:
-        return f"Error: {misfit}"
-    allowed, told = await permitted(context, tool, arguments)
-    if allowed is None:
-        return told
-    one_try = Try(context, tool, one, allowed)
+        allowed, changed = await permitted(context, tool, arguments)
+    except (Misfit, NotPermitted) as refusal:
+        content = f"Error: {refusal}"
+        if streams:
+            tell(one, content, failed=True)
+        return content
+    one_try = Try(context, tool, one, allowed, streams=streams)
     answer = await _inline(one_try) if tool.inline else await _steps(one_try)
     if answer.terminal is not None:
         raise TerminalError(answer.terminal.message, answer.terminal.status_code, answer.terminal.metadata)
-    return told + answer.content
+    return changed + answer.content
 
 
 async def _steps(one_try: Try) -> ToolAnswer:
@@ -107,13 +110,14 @@ async def _inline(one_try: Try) -> ToolAnswer:
     running = tool.bound(one_try.arguments, one_try.key)()
     try:
         if tool.timeout is None:
-            return one_try.answered(await running)
+            return one_try.told(one_try.answered(await running))
         ended, value = await context.race(_marked(running), _late(context, tool))
-        if not ended:
-            return ToolAnswer(content=f"Error: no answer within {tool.timeout}", failed=True)
-        return one_try.answered(value)
+        if ended:
+            return one_try.told(one_try.answered(value))
+        late = f"no answer within {tool.timeout}"
     except ToolError as error:
-        return one_try.answered(f"Error: {error}", failed=True)
+        late = str(error)
+    return one_try.told(one_try.answered(f"Error: {late}", failed=True))
 
 
 async def _marked(running: Any) -> tuple[bool, Any]:

@@ -52,7 +52,9 @@ async def test_a_tool_runs_once_a_person_has_seen_its_arguments(stage: Stage):
     assert question.question == "Run the tool pay?"
     assert question.payload == {"tool": "pay", "arguments": {"to": "ann", "euros": 5, "urgent": False}}
     assert question.tool == "pay"
-    await until(lambda: "look" in str(stage.journal(invocation)[-1]), "what the other tool answered")
+    await until(
+        lambda: any(getattr(e, "meta", "") for _, e in stage.journal(invocation)), "the other tool's answer"
+    )
     await stage.restart()
     assert ledger.count("paid ann 5") == 0
     await stage.decide(by="ada")
