@@ -16,10 +16,12 @@ import zlib
 from collections.abc import Callable, Coroutine
 from contextvars import Context as ContextVars
 from contextvars import ContextVar, copy_context
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from agentdur.core.journal import AnyCommand
 from agentdur.sdk.segment import Segment
+
+T = TypeVar("T")
 
 ROOT = ""
 _SIGNALS_OF_BRANCHES = 1 << 31
@@ -126,12 +128,18 @@ def label_of(coro: Coroutine[Any, Any, Any] | Any) -> str:
     return str(name).replace(".<locals>", "").replace("/", "|")
 
 
-def spawn(label: str, coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """A task whose branch is named by the caller, who knows a name that is the same on every attempt."""
-    parent = _branch.get()
+def spawn(label: str, coro: Coroutine[Any, Any, T], under: Branch | None = None) -> asyncio.Task[T]:
+    """A task whose branch is named by the caller, who knows a name that is the same on every attempt. `under`:
+    the branch it shall belong to, instead of the one that runs."""
+    parent = under or _branch.get()
     if parent is not None and not parent.in_step:
         parent.attempt.next_label = label.replace("/", "|")
-    return asyncio.get_running_loop().create_task(coro)
+    create = asyncio.get_running_loop().create_task
+    if under is None:
+        return create(coro)
+    context = copy_context()
+    context.run(_branch.set, under)
+    return context.run(create, coro)
 
 
 Factory = Callable[..., asyncio.Task[Any]]

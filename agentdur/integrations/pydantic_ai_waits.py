@@ -1,0 +1,94 @@
+"""People and other systems that an agent's run waits for: approvals, deferred calls, events from outside.
+
+Rules of this file:
+1. A wait is a place in the journal, not a task in memory: the handler leaves memory and comes back.
+2. What is decided is decided about the exact arguments; other arguments than the model's run only when a person
+   has written them.
+3. When the agent's output may be `DeferredToolRequests`, its run ends there instead, as the framework has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
+from pydantic_ai.messages import ToolCallPart, ToolReturn
+
+from agentdur.integrations.pydantic_ai_run import current_run
+from agentdur.sdk.branch import spawn
+from agentdur.sdk.exceptions import TerminalError
+from agentdur.sdk.step import current_context
+
+
+def ends_run(output_type: Any) -> bool:
+    """True when the agent's own output types name DeferredToolRequests."""
+    if output_type is DeferredToolRequests:
+        return True
+    if isinstance(output_type, list | tuple):
+        return any(ends_run(one) for one in output_type)
+    return any(ends_run(one) for one in getattr(output_type, "__args__", ()))
+
+
+async def decided(requests: DeferredToolRequests, timeout: timedelta | None) -> DeferredToolResults:
+    """Ask for all of them at once, and wait until all are answered."""
+    run = current_run.get()
+    under = None if run is None else run.anchor
+    calls = [(call, True) for call in requests.approvals] + [(call, False) for call in requests.calls]
+    tasks = [
+        spawn(
+            f"wait:{call.tool_call_id}",
+            _approved(call, requests, timeout) if approval else _answered(call, requests, timeout),
+            under,
+        )
+        for call, approval in calls
+    ]
+    answers = await asyncio.gather(*tasks)
+    results = DeferredToolResults()
+    for (call, approval), answer in zip(calls, answers, strict=True):
+        (results.approvals if approval else results.calls)[call.tool_call_id] = answer
+    return results
+
+
+def asked(call: ToolCallPart, requests: DeferredToolRequests) -> dict[str, Any]:
+    """What is shown to whoever decides."""
+    shown: dict[str, Any] = {
+        "tool": call.tool_name,
+        "tool_call_id": call.tool_call_id,
+        "arguments": call.args_as_dict(),
+    }
+    about = requests.metadata.get(call.tool_call_id)
+    return {**shown, "metadata": about} if about else shown
+
+
+async def _approved(
+    call: ToolCallPart, requests: DeferredToolRequests, timeout: timedelta | None
+) -> ToolApproved | ToolDenied:
+    about = asked(call, requests)
+    answer = await current_context().approval(f"May the agent call {call.tool_name}?", about, timeout)
+    if not answer:
+        return ToolDenied(answer.reason or "The tool call was denied.")
+    edited = answer.payload
+    if isinstance(edited, dict) and edited != about and isinstance(edited.get("arguments"), dict):
+        return ToolApproved(override_args=edited["arguments"])
+    return ToolApproved()
+
+
+async def _answered(call: ToolCallPart, requests: DeferredToolRequests, timeout: timedelta | None) -> Any:
+    """The result of a call that is made elsewhere: who completes the awakeable gives it."""
+    context = current_context()
+    name, answer = context.awakeable(type_hint=object)
+    await context.note_value("deferred call", {**asked(call, requests), "awakeable": name})
+    try:
+        if timeout is None:
+            return ToolReturn(await answer)
+        match await context.select(answer=answer, late=context.sleep(timeout, name="deferred call")):
+            case ["answer", given]:
+                return ToolReturn(given)
+            case _:
+                return ToolDenied("no answer in time")
+    except TerminalError as error:
+        if error.status_code == 409:
+            raise  # the invocation is cancelled
+        return ToolDenied(error.message)
