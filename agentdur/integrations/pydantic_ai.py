@@ -17,24 +17,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, durable_exec
 from pydantic_ai.agent import AbstractAgent, EventStreamHandler, WrapperAgent
-from pydantic_ai.capabilities import AbstractCapability, WrapRunHandler
+from pydantic_ai.capabilities import AbstractCapability, WrapRunHandler, WrapToolExecuteHandler
 from pydantic_ai.durable_exec import (
     JSON_CODEC,
     BaseDurabilityCapability,
     DurabilityEngineSpec,
     DurableOperationBackend,
 )
+from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.models import Model, ModelRequestContext, ModelResolutionContext
 from pydantic_ai.run import AgentRun, AgentRunResult
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.tools import AgentDepsT, RunContext
+from pydantic_ai.tools import AgentDepsT, RunContext, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ExternalToolset, WrapperToolset
+from typing_extensions import TypeVar
 
 from agentdur.integrations.pydantic_ai_errors import (
     RunNotReplayable,
@@ -43,24 +44,26 @@ from agentdur.integrations.pydantic_ai_errors import (
     run_error,
 )
 from agentdur.integrations.pydantic_ai_run import (
+    Made,
     begin,
     current_run,
     default_run_id,
     durable_sleep,
     in_handler,
+    in_handler_or_step,
     require_handler,
     settle,
+    within,
 )
 from agentdur.integrations.pydantic_ai_steps import Backend, Configs, Options, ToolOptions, read_options
 from agentdur.integrations.pydantic_ai_stream import sending, streaming
 from agentdur.integrations.pydantic_ai_waits import decided, ends_run
-from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.step import current_context
 from agentdur.sdk.steps import RunOptions
 
 __all__ = ["Durable", "DurableAgent", "ToolOptions", "durable"]
 
-OutputT = TypeVar("OutputT")
+OutputT = TypeVar("OutputT", default=str)
 MODEL_TIMEOUT = timedelta(minutes=10)
 """How long a model may take for its whole answer, unless the capability says otherwise."""
 
@@ -76,8 +79,8 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
 
     `stream`: plain runs stream their requests too, for readers of the invocation's stream.
     `event_stream_handler`: sees model events live, and all others in steps of their own.
-    `approvals`: True: a run waits for people and for deferred calls; False: it ends with DeferredToolRequests;
-    None: it waits unless the agent's output types name DeferredToolRequests.
+    `approvals`: True: a run waits for people and for deferred calls; False: it ends with the framework's
+    DeferredToolRequests; None: it waits unless the agent's output types name DeferredToolRequests.
     `model_options`, `tool_options`: how failures are retried, instead of the invocation's policy.
     `allow_ephemeral`: runs outside of handlers are let through, without a journal.
     """
@@ -113,6 +116,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         super().__init__(models=models, event_stream_handler=event_stream_handler, name=name)
         self.stream, self.allow_ephemeral = stream, allow_ephemeral
         self.approvals, self.approval_timeout = approvals, approval_timeout
+        self._made = Made()
         self._configs = Configs(
             model=Options(model_options, model_timeout),
             tool=read_options(tool_options or {}, Options(), "Durable"),
@@ -232,6 +236,9 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         if not found and run is not None:
             name = next((name for name, known in run.models.items() if known is model), None)
             found = name is not None
+        if not found:
+            name = self._made.name_of(model)
+            found = name is not None
         return found, name
 
     def _find_model_id(self, model: Model[Any]) -> str | None:
@@ -248,10 +255,27 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
     async def resolve_model_id(
         self, ctx: ModelResolutionContext[AgentDepsT], *, model_id: str
     ) -> Model[Any] | None:
-        """A model that was given to the run, or registered."""
+        """A model that was given to the run, or registered, or else one that is made by its name once, so
+        that steps share its connections. Who else resolves names is asked before."""
         run = current_run.get()
         given = None if run is None else run.models.get(model_id)
-        return given if given is not None else await super().resolve_model_id(ctx, model_id=model_id)
+        known = given if given is not None else await super().resolve_model_id(ctx, model_id=model_id)
+        return known if known is not None or not in_handler_or_step() else self._made.model(model_id)
+
+    async def wrap_tool_execute(
+        self,
+        ctx: RunContext[AgentDepsT],
+        *,
+        call: ToolCallPart,
+        tool_def: ToolDefinition,
+        args: dict[str, Any],
+        handler: WrapToolExecuteHandler,
+    ) -> Any:
+        """A tool that runs inline has a branch of its own, named by its call."""
+        inline = (tool_def.metadata or {}).get("agentdur") is False
+        if not inline or not self.in_durable_context:
+            return await handler(args)
+        return await within(f"inline:{call.tool_call_id}", lambda: handler(args))
 
     # -- events
 
@@ -286,16 +310,17 @@ class DurableAgent(WrapperAgent[AgentDepsT, OutputT]):
         self.capability = capability
 
     @asynccontextmanager
-    async def iter(self, *args: Any, **kwargs: Any) -> AsyncIterator[AgentRun[AgentDepsT, Any]]:  # type: ignore[override]  # the same arguments
+    async def iter(self, *args: Any, **kwargs: Any) -> AsyncIterator[AgentRun[AgentDepsT, Any]]:
         """As the agent's own."""
         more = [*(kwargs.pop("capabilities", None) or ()), self.capability]
         async with self.wrapped.iter(*args, capabilities=more, **kwargs) as run:
             yield run
 
-    async def run(self, *args: Any, **kwargs: Any) -> AgentRunResult[Any]:  # type: ignore[override]  # the same arguments
+    async def run(self, *args: Any, **kwargs: Any) -> AgentRunResult[Any]:
         """As the agent's own; the event handler's calls are steps."""
         with _handler_of(kwargs):
-            return await super().run(*args, **kwargs)
+            result: AgentRunResult[Any] = await super().run(*args, **kwargs)
+            return result
 
 
 @contextmanager
@@ -311,8 +336,8 @@ def _handler_of(kwargs: dict[str, Any]) -> Iterator[None]:
 
 
 def durable(agent: AbstractAgent[AgentDepsT, OutputT], **options: Any) -> AbstractAgent[AgentDepsT, OutputT]:
-    """The same agent, durable in handlers; `options` are those of Durable. The agent needs a name. An agent that
-    is durable already stays as it is."""
+    """The same agent, durable in handlers; `options` are those of Durable. The agent needs a name. One
+    that is durable already stays as it is."""
     if Durable.from_agent(agent) is not None or isinstance(agent, DurableAgent):
         return agent
     return DurableAgent(agent, Durable(**options))

@@ -1,8 +1,8 @@
 """How model requests and runs of Pydantic AI fail: what is worth another try, what ends the invocation.
 
 Rules of this file:
-1. Worth another try: no connection, no answer in time, 408, 409, 429 (but no spent quota), 5xx, an answer that
-   cannot be read. The wait the provider asks for is kept.
+1. Worth another try: no connection, no answer in time, 408, 409, 429 (but no spent quota), 5xx, an answer
+   that cannot be read. The wait the provider asks for is kept.
 2. What ends the invocation is a TerminalError and the framework's own class at once: `except ModelHTTPError`,
    `except UsageLimitExceeded` and fallbacks go on working, and nobody retries what cannot get better.
 3. The journal keeps the class by its public name; from there it is built again.
@@ -51,12 +51,6 @@ class ToolsetWithoutId(HandlerError):
     """A toolset that is given to a run needs an id, which names its steps. Pass `id=` to it."""
 
     code = "AD0168"
-
-
-class HistoryNotGrown(HandlerError):
-    """Only messages that follow the stored ones can be appended. Pass the result of the run they belong to."""
-
-    code = "AD0169"
 
 
 def translated(error: Exception) -> Exception:
@@ -110,7 +104,7 @@ def not_serializable(error: Exception) -> TerminalError:
 
 def combined(error: Exception, end: TerminalError) -> TerminalError:
     """One exception that is a TerminalError and the framework's at once."""
-    kind = _both(type(error))
+    kind = _both(type(error))  # type: ignore[arg-type]  # a class is hashable
     made: TerminalError = kind.__new__(kind)
     made.__dict__.update(vars(error))
     made.args = (end.message,)

@@ -1,13 +1,14 @@
 """One run of an agent inside a handler: where its steps stand in the journal.
 
 Rules of this file:
-1. A run has a place of its own, `agent:<name>`, under the branch that started it. Its steps are branches under
-   that place: `model`, `tool:<call id>`, …; tasks the framework makes for itself name none of them.
+1. A run has a place of its own, `agent:<name>`, under the branch that started it. Its steps are branches
+   under that place: `model`, `tool:<call id>`, …; tasks the framework makes for itself name none of them.
 2. A run is found through a context variable that the framework carries from `wrap_run` to the run's tasks.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
+from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import ModelMessage, ModelResponse, RetryPromptPart
-from pydantic_ai.models import Model
+from pydantic_ai.models import Model, infer_model
 
 from agentdur.core.errors import NotInHandler
 from agentdur.sdk.branch import Branch, current_branch, spawn
@@ -48,6 +50,30 @@ class Run:
         return name
 
 
+class Made:
+    """Models made by their names, one set for each event loop: clients live on one loop."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._models: dict[str, Model[Any]] = {}
+
+    def model(self, name: str) -> Model[Any] | None:
+        """The model of that name; None when the name says nothing to the framework."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._models = loop, {}
+        if name not in self._models:
+            try:
+                self._models[name] = infer_model(name)
+            except (UserError, ValueError):
+                return None  # the framework itself says what is wrong with it
+        return self._models[name]
+
+    def name_of(self, model: Model[Any]) -> str | None:
+        """The name of a model that was made here."""
+        return next((name for name, known in self._models.items() if known is model), None)
+
+
 current_run: ContextVar[Run | None] = ContextVar("agentdur_pydantic_ai_run", default=None)
 
 
@@ -55,6 +81,11 @@ def in_handler() -> bool:
     """True in a handler's code, and false inside a step, which is journaled as a whole."""
     branch = current_branch()
     return branch is not None and not branch.in_step
+
+
+def in_handler_or_step() -> bool:
+    """True wherever what runs is journaled, by itself or as part of a step."""
+    return current_branch() is not None
 
 
 def require_handler() -> None:

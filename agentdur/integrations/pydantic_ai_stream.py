@@ -93,13 +93,20 @@ def announce_answer(answer: dict[str, Any]) -> None:
     run = current_run.get()
     if run is not None:
         run.streamed = True
+    used = answer.get("usage") or {}
+    reason = answer.get("finish_reason") or "stop"
     stream(
         {
             "type": "finish",
-            "reason": answer.get("finish_reason"),
-            "usage": answer.get("usage") or {},
-            "model": answer.get("model_name"),
-            "cost": (answer.get("usage") or {}).get("cost"),
+            "reason": "tool_calls" if reason == "tool_call" else reason,
+            "usage": {
+                "prompt_tokens": used.get("input_tokens", 0),
+                "completion_tokens": used.get("output_tokens", 0),
+                "cached_tokens": used.get("cache_read_tokens", 0),
+                "reasoning_tokens": used.get("output_reasoning_tokens", 0),
+            },
+            "model": answer.get("model_name") or "",
+            "cost": used.get("cost"),
         }
     )
 

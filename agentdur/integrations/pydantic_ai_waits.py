@@ -2,8 +2,8 @@
 
 Rules of this file:
 1. A wait is a place in the journal, not a task in memory: the handler leaves memory and comes back.
-2. What is decided is decided about the exact arguments; other arguments than the model's run only when a person
-   has written them.
+2. What is decided is decided about the exact arguments; other arguments than the model's run only when a
+   person has written them.
 3. When the agent's output may be `DeferredToolRequests`, its run ends there instead, as the framework has it.
 """
 

@@ -129,8 +129,8 @@ def label_of(coro: Coroutine[Any, Any, Any] | Any) -> str:
 
 
 def spawn(label: str, coro: Coroutine[Any, Any, T], under: Branch | None = None) -> asyncio.Task[T]:
-    """A task whose branch is named by the caller, who knows a name that is the same on every attempt. `under`:
-    the branch it shall belong to, instead of the one that runs."""
+    """A task whose branch is named by the caller, who knows a name that is the same on every attempt.
+    `under`: the branch it shall belong to, instead of the one that runs."""
     parent = under or _branch.get()
     if parent is not None and not parent.in_step:
         parent.attempt.next_label = label.replace("/", "|")
