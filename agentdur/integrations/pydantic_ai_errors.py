@@ -27,6 +27,8 @@ _RETRIED = frozenset({408, 409, 429})
 _BODY_CHARS_MAX = 4_000
 _RUN_ENDS = (exceptions.UsageLimitExceeded, exceptions.UnexpectedModelBehavior)
 _REFUSED, _LIMIT, _RUN = "model_refused", "usage_limit", "agent_run"
+_CODES = {_REFUSED: "AD0100"}
+"""The code of what `agentdur.llm` calls by the same name."""
 
 
 class BadToolOptions(HandlerError):
@@ -120,8 +122,12 @@ def _both(kind: type[Exception]) -> type[TerminalError]:
 
 def _public(kind: type) -> tuple[type, ...]:
     """The most specific classes of `kind` that the framework gives names to."""
-    named = [base for base in kind.__mro__ if getattr(exceptions, base.__name__, None) is base]
+    named = [base for base in kind.__mro__ if _named(base)]
     return tuple(base for base in named if not any(o is not base and issubclass(o, base) for o in named))
+
+
+def _named(kind: type) -> bool:
+    return not kind.__name__.startswith("_") and getattr(exceptions, kind.__name__, None) is kind
 
 
 def _dressed(error: Exception, kind: type) -> Exception:
@@ -195,7 +201,10 @@ def _wait(error: Exception, headers: Mapping[str, str]) -> timedelta | None:
 
 def _ending(error: Exception, status: int, kind: str) -> TerminalError:
     """The end, with all that is needed to build the class again."""
-    told = {"kind": kind, "raised": _public(type(error))[0].__name__}
+    classes = sorted(_public(type(error)), key=lambda one: one is exceptions.ModelHTTPError)
+    told = {"kind": kind, "raised": classes[0].__name__}
+    if kind in _CODES:
+        told["agentdur_code"] = _CODES[kind]
     model = getattr(error, "model_name", None)
     if model:
         told["model"] = str(model)

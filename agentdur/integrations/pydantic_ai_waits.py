@@ -52,14 +52,10 @@ async def decided(requests: DeferredToolRequests, timeout: timedelta | None) -> 
 
 
 def asked(call: ToolCallPart, requests: DeferredToolRequests) -> dict[str, Any]:
-    """What is shown to whoever decides."""
-    shown: dict[str, Any] = {
-        "tool": call.tool_name,
-        "tool_call_id": call.tool_call_id,
-        "arguments": call.args_as_dict(),
-    }
+    """What is decided upon: the arguments, and what the tool says about the call when it says something."""
+    arguments = call.args_as_dict()
     about = requests.metadata.get(call.tool_call_id)
-    return {**shown, "metadata": about} if about else shown
+    return {"arguments": arguments, "metadata": about} if about else arguments
 
 
 async def _approved(
@@ -69,17 +65,20 @@ async def _approved(
     answer = await current_context().approval(f"May the agent call {call.tool_name}?", about, timeout)
     if not answer:
         return ToolDenied(answer.reason or "The tool call was denied.")
+    if not getattr(answer, "edited", False):
+        return ToolApproved()
     edited = answer.payload
-    if isinstance(edited, dict) and edited != about and isinstance(edited.get("arguments"), dict):
-        return ToolApproved(override_args=edited["arguments"])
-    return ToolApproved()
+    if call.tool_call_id in requests.metadata and isinstance(edited, dict):
+        edited = edited.get("arguments", edited)
+    return ToolApproved(override_args=edited)
 
 
 async def _answered(call: ToolCallPart, requests: DeferredToolRequests, timeout: timedelta | None) -> Any:
     """The result of a call that is made elsewhere: who completes the awakeable gives it."""
     context = current_context()
     name, answer = context.awakeable(type_hint=object)
-    await context.note_value("deferred call", {**asked(call, requests), "awakeable": name})
+    about = {"tool": call.tool_name, "tool_call_id": call.tool_call_id, "payload": asked(call, requests)}
+    await context.note_value("deferred call", {**about, "awakeable": name})
     try:
         if timeout is None:
             return ToolReturn(await answer)

@@ -19,7 +19,6 @@ from agentdur.runtime.views import entry_view
 from agentdur.testing.scripted_llm import ScriptedLLM, Turn, requests
 from tests.support.stage import InlineCommitter, Stage, check_journal
 
-
 CHAT, RESPONSES = "openai-chat:scripted", "openai:scripted"
 IN_MEMORY = pytest.mark.parametrize("stage", ["memory"], indirect=True)
 QUESTION = "What is the weather?"
@@ -164,7 +163,10 @@ async def _crash_once(
     asking.cancel()
     await stage.crash()
     await asyncio.sleep(0.02)  # what the dead had begun comes to its end
+    stage.store.open()
     answers, tools = finished(journal(stage))
+    stage.store.close()
+    stage.reopen()
     kept, before, then = answered_turns(llm, answers), turns_of(llm, since), list(world.lines)
     await stage.start(play.service(world), committer=InlineCommitter)
     async with person_at(stage, play):
