@@ -12,29 +12,25 @@ from typing import Any
 
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
 
-from agentdur.sdk.context import ObjectContext, WorkflowContext
-from agentdur.sdk.kept import KeyedContext, kept
+from agentdur.sdk.context import ObjectContext, ObjectSharedContext
+from agentdur.sdk.kept import read_kept
 from agentdur.sdk.serde import BytesSerde
 
-_RAW = BytesSerde()
 NAME = "messages"
+_RAW = BytesSerde()
 
 
-async def load_messages(ctx: KeyedContext, name: str = NAME) -> list[ModelMessage]:
+async def load_messages(ctx: ObjectContext | ObjectSharedContext, name: str = NAME) -> list[ModelMessage]:
     """All messages of this key, for `message_history=`."""
     turns = await ctx.get(name, type_hint=int) or 0
     messages: list[ModelMessage] = []
-    for number in range(turns):
-        data = await kept(ctx, _turn(name, number))
-        if data:
-            messages += ModelMessagesTypeAdapter.validate_json(data)
+    for data in await read_kept(ctx, [_turn(name, number) for number in range(turns)]):
+        messages += ModelMessagesTypeAdapter.validate_json(data or b"[]")
     return messages
 
 
-async def append_messages(
-    ctx: ObjectContext | WorkflowContext, new: Sequence[ModelMessage], name: str = NAME
-) -> None:
-    """Keep a turn: `append_messages(ctx, result.new_messages())`."""
+async def append_messages(ctx: ObjectContext, new: Sequence[ModelMessage], name: str = NAME) -> None:
+    """Keep a turn: `await append_messages(ctx, result.new_messages())`."""
     turns = await ctx.get(name, type_hint=int) or 0
     messages: Any = list(new)
     ctx.set(_turn(name, turns), ModelMessagesTypeAdapter.dump_json(messages), serde=_RAW)

@@ -17,6 +17,7 @@ from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved,
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 
 from agentdur.integrations.pydantic_ai_run import current_run
+from agentdur.sdk.approval import ask
 from agentdur.sdk.branch import spawn
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.step import current_context
@@ -61,11 +62,13 @@ def asked(call: ToolCallPart, requests: DeferredToolRequests) -> dict[str, Any]:
 async def _approved(
     call: ToolCallPart, requests: DeferredToolRequests, timeout: timedelta | None
 ) -> ToolApproved | ToolDenied:
-    about = asked(call, requests)
-    answer = await current_context().approval(f"May the agent call {call.tool_name}?", about, timeout)
+    question = f"May the agent call {call.tool_name}?"
+    answer = await ask(
+        current_context(), question, asked(call, requests), timeout=timeout, tool=call.tool_name
+    )
     if not answer:
         return ToolDenied(answer.reason or "The tool call was denied.")
-    if not getattr(answer, "edited", False):
+    if not answer.edited:
         return ToolApproved()
     edited = answer.payload
     if call.tool_call_id in requests.metadata and isinstance(edited, dict):

@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic_ai import Agent, DeferredToolRequests, NativeOutput, PromptedOutput, RunContext
+from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.messages import FunctionToolResultEvent
 
 from agentdur import Context
 from agentdur.integrations.pydantic_ai import Durable, durable
-from tests.agents.pydantic_ai_world import Handler, Play, World, called
+from tests.agents.pydantic_ai_world import Handler, Play, World, approving, called
 
 TWO_TOOLS = [
     {"tool_calls": [called("weather", "bergen", city="bergen"), called("people", "oslo", city="oslo")]},
@@ -218,6 +219,51 @@ def ends_for_approval(world: World) -> Handler:
     return ask
 
 
+def waits_for_approval(world: World) -> Handler:
+    """Two payments that a person approves, while another tool does its work."""
+    agent = weather_agent(world, Durable())
+
+    @agent.tool(requires_approval=True)
+    async def pay(ctx: RunContext[Deps], amount: int) -> str:
+        world.did(ctx.tool_call_id)
+        return f"paid {amount}"
+
+    async def ask(ctx: Context, question: str) -> str:
+        return str((await agent.run(question, deps=Deps(world))).output)
+
+    return ask
+
+
+PAYING_TWICE = [
+    {
+        "tool_calls": [
+            called("pay", "p1", amount=3),
+            called("weather", "bergen", city="bergen"),
+            called("pay", "p2", amount=4),
+        ]
+    },
+    {"text": "paid"},
+]
+
+
+def over_mcp(world: World) -> Handler:
+    """A server of tools, over streamable HTTP."""
+    assert world.served is not None
+    world.served.did = world.did
+    toolset = MCPToolset(world.served.url, id="tools", include_instructions=True)
+    agent = Agent(world.model, name="caller", toolsets=[toolset], capabilities=[Durable()])
+
+    async def ask(ctx: Context, question: str) -> str:
+        return str((await agent.run(question)).output)
+
+    return ask
+
+
+CALLING = [
+    {"tool_calls": [called("add", "add-1-2", a=1, b=2), called("add", "add-3-4", a=3, b=4)]},
+    {"text": "3 and 7"},
+]
+
 PAYING = [{"tool_calls": [called("pay", "p1", amount=3)]}, {"text": "paid"}]
 
 PLAYS: dict[str, Play] = {
@@ -230,5 +276,7 @@ PLAYS: dict[str, Play] = {
     "tool output": Play(AS_TOOL, structured(lambda kind: kind), '"bergen 7"', {"m1"}),
     "native output": Play(AS_TEXT, structured(NativeOutput), '"bergen 7"', {"m1"}),
     "prompted output": Play(AS_TEXT, structured(PromptedOutput), '"bergen 7"', {"m1"}),
+    "approval": Play(PAYING_TWICE, waits_for_approval, '"paid"', {"p1", "p2", "bergen"}, approving),
+    "mcp": Play(CALLING, over_mcp, '"3 and 7"', {"add-1-2", "add-3-4"}),
     "ended for approval": Play(PAYING, ends_for_approval, '"paid"', {"p1"}),
 }

@@ -14,9 +14,11 @@ import pytest
 from pydantic_ai.models import infer_model
 
 from agentdur import Context, Service
+from agentdur.core.errors import AgentdurError
 from agentdur.core.ports import Filter
 from agentdur.runtime.views import entry_view
 from agentdur.testing.scripted_llm import ScriptedLLM, Turn, requests
+from tests.agents.mcp_tools_served import ToolsServed
 from tests.support.stage import InlineCommitter, Stage, check_journal
 
 CHAT, RESPONSES = "openai-chat:scripted", "openai:scripted"
@@ -52,6 +54,7 @@ class World:
     """What the tools did, in their order: a line is the id of the model's call."""
 
     model: Any = CHAT
+    served: ToolsServed | None = None
     lines: list[str] = field(default_factory=list)
     waiting: dict[str, asyncio.Event] = field(default_factory=dict)
 
@@ -83,9 +86,27 @@ class Play:
         return play
 
 
+def mine(stage: Stage) -> list[Any]:
+    """The records of the invocations that tests make, without those of agentdur's own services."""
+    return [row for row in stage.store.list(Filter()) if not row.target.service.startswith("agentdur.")]
+
+
+async def _approve_all(stage: Stage) -> None:
+    for asked_for in await stage.client.approvals():
+        await stage.client.approve(asked_for.id, asked_for.digest, by="ann")
+
+
+async def approving(stage: Stage) -> None:
+    """A person who says yes to everything."""
+    while True:
+        with suppress(AgentdurError, RuntimeError, TimeoutError):
+            await asyncio.wait_for(_approve_all(stage), 5)
+        await asyncio.sleep(0.005)
+
+
 def journal(stage: Stage) -> list[dict[str, Any]]:
     """What is committed of all invocations, as it is shown."""
-    found = stage.store.list(Filter())
+    found = mine(stage)
     return [entry_view(entry) for row in found for _, entry in stage.store.journal(row.seq)]
 
 
@@ -124,28 +145,33 @@ async def person_at(stage: Stage, play: Play) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task}, timeout=1)
 
 
-async def crashed_everywhere(stage: Stage, llm: ScriptedLLM, play: Play, named: str = CHAT) -> int:
+async def crashed_everywhere(
+    stage: Stage, llm: ScriptedLLM, play: Play, named: str = CHAT, served: ToolsServed | None = None
+) -> int:
     """Play it once undisturbed, and once for each commit with a crash there, before and after; how many."""
     llm.replace(play.script)
     model = infer_model(named)  # one client for all: making one reads all certificates
+
+    def world() -> World:
+        return World(model, served)
+
     points = 0
     for after in (False, True):
         for limit in range(1, 200):
-            if not await _crash_once(stage, llm, play, (limit, after), model):
+            if not await _crash_once(stage, llm, play, (limit, after), world()):
                 break
             points += 1
     return points
 
 
 async def _crash_once(
-    stage: Stage, llm: ScriptedLLM, play: Play, point: tuple[int, bool], model: Any
+    stage: Stage, llm: ScriptedLLM, play: Play, point: tuple[int, bool], world: World
 ) -> bool:
     stage.fresh()
-    world, since = World(model), len(requests(llm.ledger()))
+    since = len(requests(llm.ledger()))
     committer = InlineCommitter(*point)
     await stage.start(play.service(world), committer=lambda: committer)
     async with person_at(stage, play):
@@ -177,7 +203,7 @@ async def _crash_once(
     assert set(world.lines) == play.tools
     assert max(turns_of(llm, since).values()) <= 2
     assert max(Counter(world.lines).values(), default=0) <= 2
-    (row,) = stage.store.list(Filter())
+    (row,) = mine(stage)
     check_journal(stage.store.journal(row.seq))
     await stage.close()
     return True

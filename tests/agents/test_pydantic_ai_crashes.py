@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from agentdur.testing.scripted_llm import ScriptedLLM
+from tests.agents.mcp_tools_served import tools_served
 from tests.agents.pydantic_ai_plays import PLAYS
 from tests.agents.pydantic_ai_world import IN_MEMORY, RESPONSES, crashed_everywhere, model_server
 from tests.support.stage import Stage
@@ -16,11 +17,18 @@ BOUNDARIES_MIN = 8
 
 
 @IN_MEMORY
-@pytest.mark.parametrize("name", [name for name in PLAYS if name != "plain"])
+@pytest.mark.parametrize("name", [name for name in PLAYS if name not in ("plain", "mcp")])
 async def test_crashed_at_every_boundary_it_ends_as_if_nothing_had_happened(
     stage: Stage, model_server: ScriptedLLM, name: str
 ):
     assert await crashed_everywhere(stage, model_server, PLAYS[name]) >= BOUNDARIES_MIN
+
+
+@IN_MEMORY
+async def test_tools_over_mcp_are_steps_as_well(stage: Stage, model_server: ScriptedLLM):
+    async with tools_served() as served:
+        points = await crashed_everywhere(stage, model_server, PLAYS["mcp"], served=served)
+    assert points >= BOUNDARIES_MIN
 
 
 async def test_a_plain_run_is_the_same_in_memory_and_in_a_file(stage: Stage, model_server: ScriptedLLM):

@@ -1,4 +1,4 @@
-"""What can go wrong under an agent of Pydantic AI, on the wire and in its tools; how often it is asked then."""
+"""What can go wrong under an agent of Pydantic AI, on the wire and in its tools."""
 
 from __future__ import annotations
 
