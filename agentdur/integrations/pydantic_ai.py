@@ -43,6 +43,7 @@ from agentdur.integrations.pydantic_ai_errors import (
     not_serializable,
     run_error,
 )
+from agentdur.integrations.pydantic_ai_history import append_messages, load_messages
 from agentdur.integrations.pydantic_ai_run import (
     Made,
     begin,
@@ -61,7 +62,7 @@ from agentdur.integrations.pydantic_ai_waits import decided, ends_run
 from agentdur.sdk.step import current_context
 from agentdur.sdk.steps import RunOptions
 
-__all__ = ["Durable", "DurableAgent", "ToolOptions", "durable"]
+__all__ = ["Durable", "DurableAgent", "ToolOptions", "append_messages", "durable", "load_messages"]
 
 OutputT = TypeVar("OutputT", default=str)
 MODEL_TIMEOUT = timedelta(minutes=10)

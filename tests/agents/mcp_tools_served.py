@@ -42,6 +42,6 @@ async def tools_served() -> AsyncIterator[ToolsServed]:
     try:
         yield served
     finally:
-        host.should_exit = True
+        host.should_exit = host.force_exit = True  # sessions of the dead do not say goodbye
         await task
         listener.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,6 +21,10 @@ TWO_TOOLS = [
     {"text": "It rains in Bergen."},
 ]
 DONE = {"bergen", "oslo", "tromso"}
+
+
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""One for all: each client would read all certificates of the world again."""
 
 
 class Deps:
@@ -250,7 +255,7 @@ def over_mcp(world: World) -> Handler:
     """A server of tools, over streamable HTTP."""
     assert world.served is not None
     world.served.did = world.did
-    toolset = MCPToolset(world.served.url, id="tools", include_instructions=True)
+    toolset = MCPToolset(world.served.url, id="tools", verify=NO_CERTIFICATES)
     agent = Agent(world.model, name="caller", toolsets=[toolset], capabilities=[Durable()])
 
     async def ask(ctx: Context, question: str) -> str:

@@ -88,7 +88,7 @@ class Play:
 
 def mine(stage: Stage) -> list[Any]:
     """The records of the invocations that tests make, without those of agentdur's own services."""
-    return [row for row in stage.store.list(Filter()) if not row.target.service.startswith("agentdur.")]
+    return list(stage.store.list(Filter(internal=False)))
 
 
 async def _approve_all(stage: Stage) -> None:
@@ -149,7 +149,13 @@ async def person_at(stage: Stage, play: Play) -> AsyncIterator[None]:
 
 
 async def crashed_everywhere(
-    stage: Stage, llm: ScriptedLLM, play: Play, named: str = CHAT, served: ToolsServed | None = None
+    stage: Stage,
+    llm: ScriptedLLM,
+    play: Play,
+    named: str = CHAT,
+    served: ToolsServed | None = None,
+    *,
+    sides: tuple[bool, ...] = (False, True),
 ) -> int:
     """Play it once undisturbed, and once for each commit with a crash there, before and after; how many."""
     llm.replace(play.script)
@@ -159,7 +165,7 @@ async def crashed_everywhere(
         return World(model, served)
 
     points = 0
-    for after in (False, True):
+    for after in sides:
         for limit in range(1, 200):
             if not await _crash_once(stage, llm, play, (limit, after), world()):
                 break

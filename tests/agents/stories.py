@@ -168,4 +168,21 @@ STORIES = [
         ],
         answer="Yes, take one.",
     ),
+    Story(
+        example="pydantic_ai_agent", service="Support", handler="ask", key="ann", given="Where is it?",
+        model_calls=2, fresh=True,
+        turns=[
+            Turn(
+                tool_calls=(
+                    ToolCall(name="order", arguments={"number": 7}), ToolCall(name="opening_hours"),
+                )
+            ),
+            Turn(
+                tool_calls=(
+                    ToolCall(name="final_result", arguments={"text": "On its way.", "escalate": False}),
+                )
+            ),
+        ],
+        answer={"text": "On its way.", "escalate": False},
+    ),
 ]  # fmt: skip

@@ -25,9 +25,11 @@ async def test_crashed_at_every_boundary_it_ends_as_if_nothing_had_happened(
 
 
 @IN_MEMORY
-async def test_tools_over_mcp_are_steps_as_well(stage: Stage, model_server: ScriptedLLM):
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_tools_over_mcp_are_steps_as_well(stage: Stage, model_server: ScriptedLLM, after: bool):
     async with tools_served() as served:
-        points = await crashed_everywhere(stage, model_server, PLAYS["mcp"], served=served)
+        play = PLAYS["mcp"]
+        points = await crashed_everywhere(stage, model_server, play, served=served, sides=(after,))
     assert points >= BOUNDARIES_MIN
 
 
