@@ -37,6 +37,7 @@ from pydantic_ai.tools import AgentDepsT, RunContext, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ExternalToolset, WrapperToolset
 from typing_extensions import TypeVar
 
+from agentdur.integrations import pydantic_ai_older as older
 from agentdur.integrations.pydantic_ai_errors import (
     RunNotReplayable,
     ToolsetWithoutId,
@@ -71,7 +72,6 @@ MODEL_TIMEOUT = timedelta(minutes=10)
 _given_handler: ContextVar[EventStreamHandler[Any] | None] = ContextVar(
     "agentdur_event_handler", default=None
 )
-_replay_scope: Callable[[], Any] | None = getattr(durable_exec, "replay_scope", None)
 _FRAMEWORK = "pydantic_ai."
 
 
@@ -148,8 +148,6 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
             return await super().wrap_run(ctx, handler=handler)
         current_run.set(begin(self.name))
         with ExitStack() as around:
-            if _replay_scope is not None:
-                around.enter_context(_replay_scope())
             around.enter_context(Agent.using_sleep(durable_sleep))
             around.enter_context(self.agent.parallel_tool_call_execution_mode("parallel_ordered_events"))
             return await super().wrap_run(ctx, handler=handler)
@@ -181,6 +179,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         """The same on every attempt."""
         if not self.in_durable_context:
             return None
+        older.tell_replays()
         made: str = durable_exec.conversation_id_from_run_id(run_id)
         return made
 
@@ -206,6 +205,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
             settle(request_context.messages, ctx.run_id)
             given: ModelSettings = request_context.model_settings or {}
             request_context.model_settings = {**given, "max_retries": 0}
+            older.without_retries(request_context.model)
         return request_context
 
     def get_wrapper_toolset(self, toolset: AbstractToolset[AgentDepsT]) -> AbstractToolset[AgentDepsT] | None:

@@ -157,9 +157,9 @@ async def test_a_model_is_given_as_a_name_as_an_instance_and_to_the_run(
     assert [body["model"] for body in model_server.bodies()] == ["scripted", "other", "third", "other"]
     assert [name for name, _ in steps(stage)] == [
         "many__model.request",
-        "many__model.request.openai-chat:other",
+        "many__model.request.openai:other",
         "many__model.request.openai-chat:third",
-        "many__model.request.openai-chat:other",
+        "many__model.request.openai:other",
     ]
 
 

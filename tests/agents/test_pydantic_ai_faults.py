@@ -223,7 +223,7 @@ async def test_ten_megabytes_from_a_tool_are_journaled_and_told(stage: Stage, mo
 async def test_a_cancelled_invocation_stops_its_agent_and_closes_the_request(
     stage: Stage, model_server: ScriptedLLM
 ):
-    model_server.replace([{"text": "never", "faults": [Hang(times=None)]}])
+    model_server.replace([{"text": "late", "delay_ms": 60_000}])
     agent = Agent(CHAT, name="stopped", capabilities=[Durable()])
     service = Service("Agents")
     service.handler(name="ask")(running(agent))
