@@ -187,16 +187,15 @@ class _Routes:
         if last:
             turn, after = read_place(last)
             await self._check_place(chat, key, turn, after)
-        else:
-            running = about.running
-            turn, after = (running.turn if running is not None else about.turns + 1), None
-            turn = number_of(request, "turn", turn)
-        return event_stream(request, follow(self.desk, chat, key, turn, after))
+            return event_stream(request, follow(self.desk, chat, key, turn, after))
+        running = about.running
+        turn = number_of(request, "turn", running.turn if running is not None else about.turns + 1)
+        return event_stream(request, follow(self.desk, chat, key, turn, None))
 
-    async def _check_place(self, chat: Chat, key: str, turn: int, after: str | None) -> None:
+    async def _check_place(self, chat: Chat, key: str, turn: int, after: str) -> None:
         """BadMessage before anything is sent."""
         record = await self.desk.record(chat, key, turn)
-        if record is not None and after is not None:
+        if record is not None and after:
             try:
                 self.desk.client.stream(record.invocation, after).close()
             except BadRequest as wrong:
@@ -215,12 +214,12 @@ def summary(agent: str, key: str, about: About) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def read_place(text: str) -> tuple[int, str | None]:
-    """Turn and place within it, of an event's id; BadMessage."""
+def read_place(text: str) -> tuple[int, str]:
+    """Turn and place within it, of an event's id; the place is empty when only the turn was told."""
     turn, slash, after = text.partition("/")
     if not turn.isdigit() or not slash or len(text) > 2000:
         raise BadMessage(f"Last-Event-ID: {text[:50]!r} is no id of an event of this stream")
-    return int(turn), after or None
+    return int(turn), after
 
 
 async def turn_events(desk: Desk, chat: Chat, key: str, posted: Posted) -> AsyncIterator[bytes]:
@@ -244,7 +243,8 @@ async def turn_events(desk: Desk, chat: Chat, key: str, posted: Posted) -> Async
 
 
 async def follow(desk: Desk, chat: Chat, key: str, turn: int, after: str | None) -> AsyncIterator[bytes]:
-    """Turn after turn, for as long as the session lives and the client listens."""
+    """Turn after turn, for as long as the session lives and the client listens. `after` None: not even the
+    beginning of the first one was told."""
     while True:
         invocation = await _invocation_of(desk, chat, key, turn)
         if invocation is None:
@@ -281,7 +281,7 @@ async def _events(
 ) -> AsyncIterator[tuple[bytes, bool]]:
     """The events of one invocation as they are sent, and whether each is the last one."""
     try:
-        stream = client.stream(invocation, after)
+        stream = client.stream(invocation, after or None)
     except BadRequest as wrong:
         raise BadMessage(f"Last-Event-ID: {wrong.detail}") from wrong
     try:
