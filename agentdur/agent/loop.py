@@ -19,8 +19,9 @@ from agentdur.llm import ModelAnswer, ToolCall, Usage, completion
 from agentdur.sdk.context import Context
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.step import current_context
-from agentdur.sdk.stream import stream as tell
+from agentdur.sdk.stream import stream
 from agentdur.tools import Tool, run_tools
+from agentdur.tools.answer import tell as tell_result
 
 Message: TypeAlias = dict[str, Any]
 BeforeModel: TypeAlias = Callable[[list[Message]], Awaitable[Sequence[Mapping[str, Any]]]]
@@ -165,21 +166,20 @@ class _Run:
         """Run the tools, and hand over if that is wanted; the end, if another agent elsewhere came to it."""
         over = next((call for call in calls if call.name in targets), None)
         ordinary = [call for call in calls if call.name not in targets]
-        told = await run_tools(self.context, ordinary, self.agent.tools)
+        told = await run_tools(self.context, ordinary, self.agent.tools, stream=self.stream)
         answers = dict(zip(map(id, ordinary), told, strict=True))  # a model may give two calls one id
         for call in calls:
             if call.name in targets:
                 word = {"assistant": targets[call.name].name} if call is over else ONE_COUNTS
                 answers[id(call)] = {"role": "tool", "tool_call_id": call.id, "content": json.dumps(word)}
+                if self.stream:
+                    tell_result(call, answers[id(call)]["content"], failed=call is not over)
         self.new += [answers[id(call)] for call in calls]
-        if self.stream:
-            for call in calls:
-                tell(result_chunk(call, answers[id(call)]["content"]))
-            if over is not None:
-                tell({"type": "agent", "name": targets[over.name].name})
         if over is None:
             return None
         target = targets[over.name]
+        if self.stream:
+            stream({"type": "agent", "name": target.name})
         if isinstance(target, Agent):
             self.agent = target
             return None
@@ -188,9 +188,3 @@ class _Run:
         self.tally.add(run.usage, run.cost)
         self.new += run.messages
         return self._ended(run.output, run.text, run.agent)
-
-
-def result_chunk(call: ToolCall, content: Any) -> dict[str, Any]:
-    """A tool's answer, for those who read the stream; in the model's order, when all of a turn are there."""
-    failed = isinstance(content, str) and content.startswith("Error: ")
-    return {"type": "tool_result", "id": call.id, "name": call.name, "content": content, "failed": failed}

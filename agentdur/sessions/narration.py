@@ -80,8 +80,11 @@ def item_of(event: StreamEvent) -> Item | None:
         return Item(kind=event.kind, run=event.run)
     chunk, run = event.data, 0 if event.step == STREAM else event.run
     kind = chunk.get("type") if isinstance(chunk, dict) else None
-    if kind in _OWN and event.branch != "":
+    if (kind in _OWN and event.branch != "") or (kind == "tool_result" and "/" in event.branch):
         return None
+    if kind == "approval":  # the call of the session's own agent within which somebody is asked
+        outermost = event.branch.partition("/")[0]
+        chunk = {**chunk, "call": outermost.removeprefix("tool:") if outermost.startswith("tool:") else ""}
     if kind in _KNOWN:
         return Item(kind=kind, run=run, data=chunk)
     if kind in _UNSAID:

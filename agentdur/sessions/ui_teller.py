@@ -172,7 +172,7 @@ class Teller:
 
     def _ask(self, chunk: dict[str, Any]) -> Iterator[Part]:
         call = chunk.get("call")
-        if not call:
+        if not call or call not in self._owing:
             yield {"type": "data-approval", "id": chunk["id"], "data": chunk}
             return
         self.asked[call] = chunk["id"]
