@@ -76,6 +76,10 @@ class Position(Protocol):
     def open(self) -> frozenset[int] | None:
         """The steps it holds chunks of; None: any."""
 
+    @property
+    def part(self) -> int:
+        """The chunks it has seen of the first step that has its result later."""
+
 
 class Subject(NamedTuple):
     """What is read. `touched`: the commit that makes what is known of it durable."""
@@ -97,7 +101,7 @@ class Reader:
         self.id, self.channel = what.id, channel
         self._hub, self._seq = hub, what.seq
         self._touched: int | None = what.touched
-        self._after, self._seen = position.after, position.open
+        self._after, self._seen, self._part = position.after, position.open, position.part
         self._at = 0  # the next entry to be read
         self._w = -1  # the last one that was
         self._live = 0  # live chunks since
@@ -155,7 +159,8 @@ class Reader:
         if self._touched is not None:
             waiting = self._hub.owner.writer.durable(self._touched)
             if waiting is not None:
-                await waiting
+                await self._wait(waiting)
+                return  # perhaps it was woken for something else
             self._touched = None
         self._voids()
         if self._behind():
@@ -170,9 +175,12 @@ class Reader:
         if self.channel is None or self.channel.result is not None:
             self._end()
             return
-        self._waiter = asyncio.get_running_loop().create_future()
+        await self._wait(asyncio.get_running_loop().create_future())
+
+    async def _wait(self, waiter: asyncio.Future[None]) -> None:
+        self._waiter = waiter
         try:
-            await self._waiter
+            await waiter
         finally:
             self._waiter = None
 
@@ -232,8 +240,10 @@ class Reader:
                 self._arrive(index)
                 self._say("chunk", run, 0, _value(entry.outcome.value))
             return
-        for chunk in chunks:
-            self._say("chunk", run, 0, chunk, within=entry.id)
+        for number, chunk in enumerate(chunks, 1):
+            if number > self._part:  # a journal does not change: what was seen of it needs not be sent again
+                self._say("chunk", run, 0, chunk, part=number)
+        self._part = 0
         self._arrive(index)
         self._say("commit", run, 0)
 
@@ -286,12 +296,11 @@ class Reader:
         self._out.append(StreamEvent(f"{max(self._w, self._after)}.end", "end", data=result_view(result)))
         self.over = True
 
-    def _say(self, kind: Kind, run: j.Run, attempt: int, data: Any = None, within: int = 0) -> None:
+    def _say(self, kind: Kind, run: j.Run, attempt: int, data: Any = None, part: int = 0) -> None:
         open_now = [*self._open, *(self._seen or ())]
-        if within:
-            open_now.append(within)
         listed = "".join(f".{n}" for n in open_now) if len(open_now) <= OPEN_LISTED_MAX else ".*"
-        at = f"{max(self._w, self._after)}.{self._live}{listed}"
+        seen = part or self._part
+        at = f"{max(self._w, self._after)}.{self._live}{listed}{f'-{seen}' if seen else ''}"
         self._out.append(StreamEvent(at, kind, run.name, run.branch, attempt, data, run.completion))
 
 

@@ -45,14 +45,18 @@ class StreamLimits(Struct, frozen=True, kw_only=True):
 
 class Position(NamedTuple):
     """How far a reader has come: the journal index it has seen, and the steps (by completion id) it holds
-    chunks of. `open` None: any step that had no result there. `ended`: it has seen the end."""
+    chunks of. `open` None: any step that had no result there. `part`: so many chunks of the entry behind
+    `after`, from the journal. `ended`: it has seen the end."""
 
     after: int = -1
     open: frozenset[int] | None = frozenset()
+    part: int = 0
     ended: bool = False
 
 
-_POSITION = re.compile(r"(\d{1,9})\.(?:(end)|\d{1,12}(?:(\.\*)|((?:\.\d{1,9}){0,64})))")
+_POSITION = re.compile(
+    r"(\d{1,9})\.(?:(end)|\d{1,12}(?:(\.\*)|((?:\.\d{1,9}){0,64}))(?:-(\d{1,9}))?)", re.ASCII
+)
 
 
 def read_position(text: str | None) -> Position:
@@ -62,10 +66,11 @@ def read_position(text: str | None) -> Position:
     match = _POSITION.fullmatch(text)
     if match is None:
         raise BadRequest(f"bad position {text[:100]!r}: expected the id of an event of this stream")
-    after, end, unlisted, listed = match.groups()
+    after, end, unlisted, listed, part = match.groups()
     if end:
         return Position(int(after), ended=True)
-    return Position(int(after), None if unlisted else frozenset(map(int, (listed or "").split(".")[1:])))
+    steps = None if unlisted else frozenset(map(int, (listed or "").split(".")[1:]))
+    return Position(int(after), steps, int(part or 0))
 
 
 class Writer(Protocol):

@@ -54,6 +54,7 @@ class Ear:
     def __init__(self, events: AsyncIterator[StreamEvent], heard: Listener | None = None) -> None:
         self.heard = heard or Listener()
         self.task = asyncio.ensure_future(self._read(events))
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # not all are asked
 
     async def _read(self, events: AsyncIterator[StreamEvent]) -> None:
         async for event in events:
