@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from agentdur import Context, Service
@@ -19,7 +17,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.runtime.owner import Knobs
 from agentdur.runtime.streams import StreamLimits
 from agentdur.sdk.stream import stream
-from tests.support.listening import journaled
+from tests.support.listening import Listener, journaled
 from tests.support.speaking import Ear, Speaker, nothing_is_held, read, text
 from tests.support.stage import QUICK, Stage, until
 
@@ -40,6 +38,22 @@ async def test_a_slow_reader_is_given_more_at_a_time(stage: Stage):
     speaker.let(None)
     await stage.until_status(sent.invocation_id, "completed")
     assert [event.kind async for event in slow] == ["commit", "end"]
+
+
+async def test_a_slow_reader_gets_the_rest_when_its_step_has_ended(stage: Stage):
+    speaker = Speaker()
+    await stage.start(speaker.service)
+    sent = await stage.client.service_send(speaker.talk, None)
+    slow = stage.client.stream(sent.invocation_id)
+    speaker.let("first ")
+    heard = Listener()
+    heard.hear(await anext(slow))
+    speaker.let(*WORDS, None)
+    await stage.until_status(sent.invocation_id, "completed")
+    async for event in slow:
+        heard.hear(event)
+    assert heard.kinds == ["chunk", "chunk", "commit", "end"]
+    assert heard.of("talk") == [text("first " + "".join(WORDS))]
 
 
 async def test_a_reader_far_behind_reads_the_store(stage: Stage):
@@ -164,22 +178,3 @@ async def test_a_journal_that_is_not_kept_is_read_to_the_end_by_those_who_are_th
     assert ear.heard.kinds == ["chunk", "commit", "end"]
     with pytest.raises(JournalGone):
         await read(stage, sent.invocation_id)
-
-
-async def test_streaming_is_cheap(stage: Stage):
-    """Not a figure: a hundred thousand chunks are no matter, and nobody reads them."""
-    service = Service("Cheap")
-
-    async def talk() -> int:
-        for _ in range(100_000):
-            stream(text("word "))
-        return 1
-
-    @service.handler()
-    async def run(ctx: Context) -> int:
-        return await ctx.run("talk", talk)
-
-    await stage.start(service)
-    began = time.monotonic()
-    await stage.client.service_call(run, None)
-    assert time.monotonic() - began < 5

@@ -328,7 +328,7 @@ async def test_steps_that_run_together_are_told_apart(stage: Stage):
 
 
 async def test_the_loser_of_a_race_is_void(stage: Stage):
-    service, both = Service("Race"), asyncio.Event()
+    service, both, done = Service("Race"), asyncio.Event(), asyncio.Event()
 
     async def never() -> None:
         stream("I lose")
@@ -342,14 +342,71 @@ async def test_the_loser_of_a_race_is_void(stage: Stage):
 
     @service.handler()
     async def run(ctx: Context) -> str:
-        return str(await ctx.race(ctx.run("quick", quick), ctx.run("never", never)))
+        won = str(await ctx.race(ctx.run("quick", quick), ctx.run("never", never)))
+        await ctx.run("rest", done.wait)
+        return won
 
     await stage.start(service)
     sent = await stage.client.service_send(run, None)
-    heard = await read(stage, sent.invocation_id)
+    ear = Ear(stage.client.stream(sent.invocation_id))
+    await until(lambda: "void" in ear.heard.kinds, "the loser's void, while the handler goes on")
+    done.set()
+    await ear.task
+    heard = ear.heard
     assert (heard.of("quick"), heard.of("never")) == (["I win"], [])
     assert [e.step for e in heard.events if e.kind == "void"] == ["never"]
     assert heard.said == journaled(stage.journal(sent.invocation_id))
+
+
+async def test_a_step_that_ignores_its_end_is_void_with_its_attempt(stage: Stage):
+    """It goes on after the attempt was stopped, and even has a result: nobody wants that."""
+    service, stubborn = Service("Stubborn"), asyncio.Event()
+
+    async def say() -> str:
+        stream("mine")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stream("still mine")
+            stubborn.set()
+        return "too late"
+
+    @service.handler()
+    async def run(ctx: Context) -> str:
+        return await ctx.run("say", say)
+
+    await stage.start(service)
+    sent = await stage.client.service_send(run, None)
+    ear = Ear(stage.client.stream(sent.invocation_id))
+    await ear.until("chunk")
+    await stage.engine.operate("pause", InvocationId(sent.invocation_id))
+    await stubborn.wait()
+    await ear.until("chunk", "void")
+    assert not stage.engine.machine.streams.live
+    await ear.stop()
+
+
+async def test_an_end_is_not_held_up_by_a_step_that_lingers(stage: Stage):
+    service, leave = Service("Lingers"), asyncio.Event()
+
+    async def say() -> None:
+        stream("word")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await leave.wait()
+
+    @service.handler()
+    async def run(ctx: Context) -> None:
+        await ctx.run("say", say)
+
+    await stage.start(service)
+    sent = await stage.client.service_send(run, None)
+    ear = Ear(stage.client.stream(sent.invocation_id))
+    await ear.until("chunk")
+    await stage.engine.operate("kill", InvocationId(sent.invocation_id))
+    await ear.until("chunk", "void", "end")
+    leave.set()
 
 
 async def test_a_killed_invocation_voids_what_was_open_and_ends(stage: Stage):
