@@ -36,7 +36,7 @@ def stream(data: Any) -> None:
     while own is not None and own.in_step and not own.stop_step:
         own = own.parent  # a task the step made: the step's own branch is further up
     step = branch.acting
-    if own is None or step is None or own.acting is not step:
+    if own is None or step is None:
         return  # its step is over
     value = plain(data)
     loop = own.attempt.loop
@@ -65,7 +65,7 @@ def _journal(branch: Branch, data: Any) -> None:
 
 def _send(branch: Branch, step: Any, value: Any) -> None:
     if branch.acting is not step:
-        return  # it ended before the loop came to this
+        return  # that one is over
     segment = branch.segment
     if segment is None:
         attempt: Attempt = branch.attempt
