@@ -77,21 +77,29 @@ class Part(NamedTuple):
 
 
 def _own(column: str, n: int) -> Member:
-    """A column that only some invocations have: their value is an array, that of the others is the seq."""
+    """A column that only some invocations have: their value is an array, that of the others is the place."""
     sql = f"iif(m.atom is null, m.value->>{n}, null)"
     return Member(column, sql, lambda _, value: value[n] if isinstance(value, tuple) else None)
 
 
+_SEQ_BASE = 10**18
+_SEQ_DIGITS = 19
+"""The member's key is the seq and this number, which have so many digits, then the id."""
 _INVOCATION_BORN = (
-    Member("id", "m.key", lambda key, _: key),
+    Member("id", f"substr(m.key, {_SEQ_DIGITS + 1})", lambda key, _: key[_SEQ_DIGITS:]),
     Member(
         "seq",
-        "coalesce(m.atom, m.value->>0)",
-        lambda _, value: value[0] if isinstance(value, tuple) else value,
+        f"cast(substr(m.key, 1, {_SEQ_DIGITS}) as integer) - {_SEQ_BASE}",
+        lambda key, _: int(key[:_SEQ_DIGITS]) - _SEQ_BASE,
     ),
-    _own("key", 1),
-    _own("caller", 2),
-    _own("idempotency_key", 3),
+    _own("key", 0),
+    _own("caller", 1),
+    _own("idempotency_key", 2),
+)
+_RESULT_BORN = Member(
+    "result",
+    "coalesce(m.atom, m.value->>3)",
+    lambda _, value: value[3] if isinstance(value, tuple) else value,
 )
 _INVOCATION = (Member("seq", "cast(m.key as integer)", lambda key, _: key),)
 _ENTRY = (
@@ -103,7 +111,7 @@ PARTS = (
     Part("gone", "invocation", "delete", ("seq",)),
     Part(
         "born", "invocation", "insert",
-        (*SPEC_COLUMNS, *HEAD_COLUMNS), "result", JSON_COLUMNS, _INVOCATION_BORN, _own("result", 4),
+        (*SPEC_COLUMNS, *HEAD_COLUMNS), "result", JSON_COLUMNS, _INVOCATION_BORN, _RESULT_BORN,
     ),
     Part("changed", "invocation", "update", HEAD_COLUMNS, "result", JSON_COLUMNS, _INVOCATION),
     Part(
@@ -142,6 +150,9 @@ DOORS: tuple[tuple[str, ...], ...] = (
 )
 """What may pass by each door. The first one that is wide enough is taken: the wider, the dearer."""
 _DOORS = [frozenset(names) for names in DOORS]
+
+
+_WITH_MEMBERS = frozenset(part.name for part in PARTS if part.members)
 
 
 class Batch(NamedTuple):
@@ -202,13 +213,19 @@ def make_batch(writes: Writes) -> Batch:
             rows.setdefault("deployments_set", []).append((deployment, blob.put(record)))
     if blob.end > BYTES_PER_BATCH_MAX:
         return _by_row(rows, blob)
-    texts = {name: msgspec.json.encode(part).decode() for name, part in rows.items()}
+    texts = {name: _text(name, part) for name, part in rows.items()}
     for text in texts.values():
         if "\\u0000" in text:
             return _by_row(rows, blob)
     given = texts.keys()
     door = next(n for n, names in enumerate(_DOORS) if given <= names)
     return Batch(door, (*map(texts.get, DOORS[door]), b"".join(blob.chunks)))
+
+
+def _text(name: str, rows: Rows) -> str:
+    if name in _WITH_MEMBERS:
+        rows = [(*row[:-1], msgspec.json.encode(row[-1]).decode()) for row in rows]
+    return msgspec.json.encode(rows).decode()
 
 
 def _invocations(invocations: dict[int, Saved | None], rows: dict[str, Rows], blob: _Bytes) -> None:
@@ -225,9 +242,9 @@ def _invocations(invocations: dict[int, Saved | None], rows: dict[str, Rows], bl
         if saved.new:
             spec = saved.spec
             key, caller, request = spec.target.key, spec.caller, spec.idempotency_key
-            plain = key is None and caller is None and request is None and place is None
-            own = seq if plain else (seq, key, caller, request, place)
-            born.setdefault(spec_values(spec) + values, {})[spec.id] = own
+            plain = key is None and caller is None and request is None
+            own = place if plain else (key, caller, request, place)
+            born.setdefault(spec_values(spec) + values, {})[f"{seq + _SEQ_BASE}{spec.id}"] = own
         else:
             changed.setdefault(values, {})[seq] = place
     if gone:
