@@ -23,6 +23,7 @@ from agentdur.core.target import HandlerKind, Target
 from agentdur.runtime.world import World
 
 _PREFIXES_MAX = 65_536
+_SERVICES_MAX = 1_000
 
 
 class Names:
@@ -31,10 +32,17 @@ class Names:
     def __init__(self, world: World) -> None:
         self._world = world
         self._prefixes: dict[int, PartitionPrefix] = {}
-        self._spread: dict[tuple[str, int], PartitionPrefix] = {}
+        self._spread: dict[str, list[PartitionPrefix | None]] = {}
 
     def new(self, target: Target, idempotency_key: str | None = None) -> InvocationId:
         """The id of a submission: by workflow key, by idempotency key, else a fresh one."""
+        if (
+            target.key is None
+            and idempotency_key is None
+            and not target.scope
+            and target.handler_kind is not HandlerKind.WORKFLOW
+        ):
+            return self._plain(target.service)
         scope = target.scope or None
         if target.handler_kind is HandlerKind.WORKFLOW:
             assert target.key is not None
@@ -45,12 +53,6 @@ class Names:
             uuid = ulid(self._world.now(), self._world.bytes(10))
         bucket = uuid[15] | (uuid[14] & 1) << 8
         assert bucket < BUCKETS
-        if target.key is None and idempotency_key is None and scope is None:
-            spread = (target.service, bucket)
-            found = self._spread.get(spread)
-            if found is None:
-                found = self._spread[spread] = PartitionPrefix(bucket_partition_key(*spread))
-            return found.id(uuid)
         pk = partition_key(
             target.service, target.key, bucket=bucket, scope=scope, idempotency_key=idempotency_key
         )
@@ -59,6 +61,20 @@ class Names:
             if len(self._prefixes) >= _PREFIXES_MAX:
                 self._prefixes.clear()
             prefix = self._prefixes[pk] = PartitionPrefix(pk)
+        return prefix.id(uuid)
+
+    def _plain(self, service: str) -> InvocationId:
+        """A fresh id in one of the service's buckets, by the way that most ids are made."""
+        spread = self._spread.get(service)
+        if spread is None:
+            if len(self._spread) >= _SERVICES_MAX:  # also names that nobody serves come here
+                self._spread.clear()
+            spread = self._spread[service] = [None] * BUCKETS
+        uuid = ulid(self._world.now(), self._world.bytes(10))
+        bucket = uuid[15] | (uuid[14] & 1) << 8
+        prefix = spread[bucket]
+        if prefix is None:
+            prefix = spread[bucket] = PartitionPrefix(bucket_partition_key(service, bucket))
         return prefix.id(uuid)
 
     def beside(self, invocation: InvocationId) -> InvocationId:

@@ -165,9 +165,13 @@ def _with_outcome(kind: type[Struct], names: list[str]) -> Coding:
     outcome_name = next(name for name in _OUTCOMES if name in names)
     columns = [name for name in _COLUMNS if name in names]
     unset = None if detail_names else detail_type()
+    plain = not detail_names and "name" in names and "branch" in names
+    get_completion = attrgetter("completion") if "completion" in names else lambda _: None
 
     def write(entry: Any) -> Columns:
         outcome = getattr(entry, outcome_name)
+        if plain and type(outcome) is Success:
+            return tag, entry.name, entry.branch, get_completion(entry), outcome.value, None
         payload, said = (outcome.value, {}) if type(outcome) is Success else (None, unsaid(outcome))
         detail = detail_type(**{name: getattr(entry, name) for name in detail_names}, **said)
         name, branch, completion = (getattr(entry, column, None) for column in _COLUMNS)

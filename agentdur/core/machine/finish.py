@@ -8,6 +8,8 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from agentdur.core.commands import Notify, Release
@@ -39,14 +41,17 @@ def answers(inv: Invocation, result: Result) -> list[Effect]:
 
 
 def finish(
-    inv: Invocation, result: Result, now: int, first: tuple[Effect, ...] = ()
+    inv: Invocation, result: Result, now: int, first: Iterable[Effect] = ()
 ) -> Transition[Invocation | None]:
     """End an invocation that has run; `first` goes before the answers."""
     effects: list[Effect] = [*first]
     spec = inv.spec
     if spec.target.handler_kind is HandlerKind.EXCLUSIVE:
         effects.append(Send(Release(spec.target.object, spec.id)))
-    effects += answers(inv, result)
+    if inv.head.waiters:
+        effects += answers(inv, result)
+    else:
+        effects.append(Finished(spec.id, result))
     if spec.completion_retention_ms <= 0:
         return Transition(None, (*effects, *forget(inv)))
     kept = inv.journal_kept and spec.journal_retention_ms > 0
@@ -56,7 +61,10 @@ def finish(
         inv.head, status=Status.COMPLETED, result=result, waiters=(), awaiting=None, retry_at=None,
         modified_at=now, completed_at=now,
     )  # fmt: skip
-    return Transition(replace(inv, head=head, journal_kept=kept, output=None), tuple(effects))
+    after = Invocation(
+        spec, head, inv.length, inv.open, inv.done, inv.failed, inv.signals, kept, None, inv.rejected
+    )
+    return Transition(after, tuple(effects))
 
 
 def forget(inv: Invocation) -> tuple[Effect, ...]:

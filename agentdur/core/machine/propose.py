@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from msgspec.structs import replace
-
 from agentdur.core import commands as c
 from agentdur.core import journal as j
 from agentdur.core.catalog import Catalog, HandlerMeta
@@ -93,12 +91,13 @@ def propose(inv: Invocation, message: c.Propose, now: int, catalog: Catalog) -> 
             refused = True
             effects.append(Refuse(invocation, message.attempt, rule.failure))
             break
-    after = replace(
-        inv, length=draft.length, open=draft.open, done=draft.done, failed=draft.failed, output=draft.output
-    )
+    after = Invocation(  # by position: half the price of `replace`
+        inv.spec, inv.head, draft.length, draft.open, draft.done, draft.failed, inv.signals,
+        inv.journal_kept, draft.output, inv.rejected,
+    )  # fmt: skip
     if message.end and not refused:
         if draft.output is not None:
-            return finish(after, draft.output, now, tuple(draft.effects))
+            return finish(after, draft.output, now, effects)
         draft.effects.append(Refuse(inv.spec.id, message.attempt, NO_OUTPUT))
     return Transition(after, tuple(draft.effects))
 
