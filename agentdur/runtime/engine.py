@@ -136,7 +136,7 @@ class Machine:
         if before is None and slot.touched and type(message) is c.Submit:
             # It was there, and comes back before its end is committed.
             slot = self.slots.fresh(message.id)
-        if isinstance(message, c.Kill) and before is not None:
+        if type(message) is c.Kill and before is not None:
             message = c.Kill(message.id, self.callees(slot))
         try:
             transition = apply(before, message, self.now, self.catalog)
@@ -163,7 +163,7 @@ class Machine:
             self.slots.dirty.add(slot)
         performers = self._performers
         for effect in transition.effects:
-            if isinstance(effect, e.Append):
+            if type(effect) is e.Append:
                 self._append(slot, effect)
             else:
                 performers[type(effect)](slot, effect)
