@@ -17,7 +17,6 @@ from typing import Any, Generic, TypeVar, cast, overload
 from msgspec import Struct
 from msgspec.json import encode
 
-from agentdur.core.catalog import Catalog
 from agentdur.core.errors import (
     BadRequest,
     IdempotencyNotAllowed,
@@ -313,9 +312,6 @@ class EngineClient(BaseClient):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._catalog: Catalog | None = None
-        self._targets: dict[tuple[str, str], Target] = {}
-        """Those without a key, of that catalog."""
 
     async def _call(self, handler: Handler, arg: Any, how: How) -> Any:
         data = handler.input_serde.serialize(arg) if handler.takes_input else _nothing(handler, arg)
@@ -436,21 +432,13 @@ class EngineClient(BaseClient):
         )
 
     def _target(self, service: str, handler: str, key: str | None) -> Target:
-        catalog = self._engine.catalog
-        if catalog is not self._catalog:
-            self._catalog, self._targets = catalog, {}
-        known = self._targets.get((service, handler)) if key is None else None
-        if known is not None:
-            return known
-        target = catalog.target(service, handler, key)
+        target = self._engine.catalog.target(service, handler, key)
         if target is None:
-            if service in catalog.services:
+            if service in self._engine.catalog.services:
                 raise UnknownHandler(f"{service}/{handler}")
             raise UnknownService(service)
         if (key is None) is not (target.service_kind is ServiceKind.SERVICE):
             raise KeyRequired(f"{service} is a {target.service_kind.value}")
-        if key is None:
-            self._targets[(service, handler)] = target
         return target
 
 
