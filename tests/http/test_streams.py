@@ -21,6 +21,7 @@ from agentdur.ingress.app import create_ingress
 from agentdur.ingress.protocol import OneWrite
 from agentdur.ingress.settings import DEFAULTS, IngressSettings
 from agentdur.runtime.owner import Engine
+from agentdur.runtime.remote.deployments import Asked
 from agentdur.sdk.stream import stream
 from tests.support.listening import Listener
 from tests.support.speaking import Speaker, text
@@ -54,22 +55,30 @@ class Door:
 
 @asynccontextmanager
 async def door(*services: Any, settings: IngressSettings = DEFAULTS, **knobs: Any) -> AsyncIterator[Door]:
-    async with App(services).running("memory://", settings=Settings(**knobs)) as engine:
-        sock = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            create_ingress(engine, settings), http=OneWrite, lifespan="off", log_config=None, access_log=False
-        )
-        server = _Quiet(config)
-        task = asyncio.create_task(server.serve(sockets=[sock]))
-        await until(lambda: server.started)
-        made = Door(engine, sock.getsockname()[1])
+    async with (
+        App(services).running("memory://", settings=Settings(**knobs)) as engine,
+        listening(create_ingress(engine, settings)) as port,
+    ):
+        made = Door(engine, port)
         try:
             yield made
         finally:
             await made.http.aclose()
-            server.should_exit = server.force_exit = True
-            await task
-            sock.close()
+
+
+@asynccontextmanager
+async def listening(app: Any) -> AsyncIterator[int]:
+    sock = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=OneWrite, lifespan="off", log_config=None, access_log=False)
+    server = _Quiet(config)
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    await until(lambda: server.started)
+    try:
+        yield sock.getsockname()[1]
+    finally:
+        server.should_exit = server.force_exit = True
+        await task
+        sock.close()
 
 
 def short() -> Any:
@@ -251,3 +260,14 @@ async def test_a_client_that_takes_nothing_is_cut_and_the_step_does_not_wait():
         except ConnectionError:
             """It was cut, not closed."""
         writer.close()
+
+
+async def test_of_an_endpoint_s_handlers_the_entries_are_read_and_steps_have_no_live_chunks():
+    async with listening(App([short()]).endpoint()) as port, door() as there:
+        await there.engine.deployments.register(Asked(uri=f"http://127.0.0.1:{port}", http1=True))
+        invocation = await there.send("/Short/run")
+        heard = await heard_at(there, f"/restate/stream/{invocation}")
+        assert [(e.kind, e.data) for e in heard.events] == [
+            ("chunk", {"a": "line\nbreak \u2028 é"}),
+            ("end", {"status": "success", "value": "done"}),
+        ]
