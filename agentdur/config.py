@@ -229,6 +229,12 @@ class Settings(Struct, frozen=True, kw_only=True):
         timedelta,
         Setting(DURATION, "How long a workflow's result, state and promises are kept after its end."),
     ] = timedelta(days=1)
+    message_retention: Annotated[
+        timedelta,
+        Setting(
+            DURATION, "How long the messages of a conversation are kept after a model was last asked it."
+        ),
+    ] = timedelta(days=7)
     request_identity_key: Annotated[
         str | None, Setting(FILE, "An ed25519 key (PEM) that signs requests to deployments.")
     ] = None

@@ -209,6 +209,7 @@ def knobs_of(settings: Settings) -> Knobs:
         entry_size=settings.entry_size_limit,
         journal_length=settings.journal_length_limit,
         cleanup_seconds=settings.cleanup_interval.total_seconds(),
+        message_seconds=settings.message_retention.total_seconds(),
         shutdown_seconds=settings.shutdown_timeout.total_seconds(),
         streams=StreamLimits(
             step_bytes=settings.stream_size_limit,

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from agentdur.core.commands import Message
 from agentdur.core.ids import InvocationId
-from agentdur.core.journal import AttachTarget, Entry, Failure, Notification, Result
+from agentdur.core.journal import AttachTarget, ChatMessage, Entry, Failure, Notification, Result
 from agentdur.core.state import Edit, Place
 from agentdur.core.target import ObjectAddress
 
@@ -89,6 +89,12 @@ class DropJournal(Struct, frozen=True, gc=False):
     """Remove all entries of an invocation."""
 
     id: InvocationId
+
+
+class KeepMessages(Struct, frozen=True, gc=False):
+    """Conversations that an entry refers to: each message is stored, unless it is."""
+
+    messages: tuple[ChatMessage, ...]
 
 
 class Send(Struct, frozen=True, gc=False):
@@ -171,6 +177,7 @@ Durable: TypeAlias = (
     | SetTimer
     | ClearTimer
     | DropJournal
+    | KeepMessages
 )
 Volatile: TypeAlias = Start | Deliver | Stop | ArmRetry | ReadState | Find | Refuse | Finished
 Effect: TypeAlias = Durable | Send | Volatile

@@ -285,12 +285,23 @@ Notification: TypeAlias = Completion | Signal
 Entry: TypeAlias = AnyCommand | Notification
 
 
+class ChatMessage(Struct, frozen=True, gc=False):
+    """A message of a conversation, in a chain: `hash` names it and all before it, `parent` those before it
+    ("" for the first). It is stored once, whoever says it how often."""
+
+    hash: str
+    parent: str
+    value: bytes
+
+
 class RunResult(Struct, frozen=True, tag=True, gc=False):
-    """A driver proposes the result of a step; the engine makes it a Completion."""
+    """A driver proposes the result of a step; the engine makes it a Completion. `messages`: conversations
+    that its `meta` refers to, stored beside the journal; each chain whole and from its beginning."""
 
     completion: int
     result: Result
     meta: str = ""
+    messages: tuple[ChatMessage, ...] = ()
 
 
 Proposal: TypeAlias = AnyCommand | RunResult

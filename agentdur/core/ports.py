@@ -52,7 +52,8 @@ class Writes:
 
     __slots__ = (
         "deployments", "inbox", "inbox_drops", "invocations", "journal", "journal_drops", "locks",
-        "promise_drops", "promises", "timer_drops", "timers", "values", "values_dropped",
+        "message_drops", "messages", "promise_drops", "promises", "timer_drops", "timers", "values",
+        "values_dropped",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -69,6 +70,8 @@ class Writes:
         self.timers: set[Timer] = set()
         self.timer_drops: set[Timer] = set()
         self.deployments: dict[str, bytes | None] = {}  # by id: the record, None removes it
+        self.message_drops: set[str] = set()  # by hash, before `messages`
+        self.messages: dict[str, tuple[str, bytes, int]] = {}  # by hash: (parent, value, used at ms)
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)
@@ -153,6 +156,13 @@ class Store(Protocol):
 
     def deployments(self) -> list[bytes]:
         """The records of all deployments, in the order of their ids."""
+
+    def conversation(self, head: str) -> list[bytes] | None:
+        """The messages up to the one with this hash, in order; None when one of them is not there."""
+
+    def unused_messages(self, before: int, limit: int) -> list[str]:
+        """Hashes of messages that no other one follows and that were last used before then (ms since
+        epoch)."""
 
     def list(self, which: Filter) -> Iterable[Row]:
         """Newest first."""
@@ -272,6 +282,10 @@ class Engine(Protocol):
 
     async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
         """Everything known about one invocation, JSON-able: status, times, journal, attempts."""
+
+    async def conversation(self, head: str) -> list[Any] | None:
+        """The messages that a model step's note refers to (`conversation`), JSON-able, in order; None when
+        they are not stored: swept, or never kept because the step ran elsewhere."""
 
     async def list(self, which: Filter) -> list[dict[str, Any]]:
         """Newest first, JSON-able, without journals."""

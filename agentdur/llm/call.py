@@ -12,6 +12,7 @@ import msgspec
 
 from agentdur.llm.account import Account, admitted, amounts
 from agentdur.llm.answer import ModelAnswer
+from agentdur.llm.conversation import remember
 from agentdur.llm.errors import BudgetExceeded, ModelBusy
 from agentdur.llm.limiter import LIMITER
 from agentdur.llm.litellm_client import ask, listen, price
@@ -45,6 +46,8 @@ class ModelCall:
     async def run(self) -> ModelAnswer:
         """The answer; within a step, with a note beside it."""
         request, key = self.request, step_key()
+        if within_a_handler():
+            remember(request.messages, request.settings.get("tools"))
         async with admitted(self.under, request, key, _now) as admission:
             self.model = admission.model
             limit = asyncio.timeout(admission.seconds)

@@ -24,6 +24,7 @@ from agentdur.core.machine import apply, apply_object, apply_promise
 from agentdur.core.ports import Answer, Store, Timer, Writes
 from agentdur.core.state import ObjectState, PromiseState, Waiter
 from agentdur.core.target import ObjectAddress, PromiseAddress
+from agentdur.runtime.messages import Messages
 from agentdur.runtime.names import Names
 from agentdur.runtime.slots import Slot, Slots
 from agentdur.runtime.streams import Hub
@@ -64,6 +65,7 @@ class Machine:
         self.names = Names(world)
         self.driver: Driver
         self.slots = Slots(store)
+        self.messages = Messages()
         self.writer = Writer(store, committer(), self._collect, self._failed)
         self.timers = Timers(self)
         self.streams = Hub(self)
@@ -89,7 +91,7 @@ class Machine:
             e.Find: self._find, e.Refuse: self._refuse, e.PutState: self._put_state,
             e.DropState: self._drop_state, e.ReplaceState: self._replace_state,
             e.DropPromises: self._drop_promises, e.Enqueue: self._enqueue, e.Dequeue: self._dequeue,
-            e.DropJournal: self._drop_journal,
+            e.DropJournal: self._drop_journal, e.KeepMessages: self._keep_messages,
         }  # fmt: skip
 
     # -- messages
@@ -364,6 +366,9 @@ class Machine:
     def _drop_journal(self, slot: Slot, effect: e.DropJournal) -> None:
         self.writer.writes.journal_drops.add(slot.seq)
 
+    def _keep_messages(self, _: Slot, effect: e.KeepMessages) -> None:
+        self.messages.keep(effect.messages, self.writer.writes, self.stamp)
+
     def release(self, slot: Slot) -> None:
         """Nobody works with it any more: leave it to the store, unless it runs or is not committed yet."""
         self.slots.release(slot, self.writer.committed)
@@ -421,7 +426,7 @@ class Machine:
         try:
             self.store.close()
             self.store.open()
-            self.slots = Slots(self.store)
+            self.slots, self.messages = Slots(self.store), Messages()
             self.touched, self.touched_keys, self.buffered = [], set(), []
             self.writer = Writer(self.store, self._committer(), self._collect, self._failed)
             self.error = None

@@ -52,8 +52,8 @@ class Knobs:
     """What an engine can be told; the limits' names are the settings' names."""
 
     __slots__ = (
-        "cleanup_seconds", "entry_size", "journal_length", "live_attempts", "shutdown_seconds", "streams",
-        "tool_answer",
+        "cleanup_seconds", "entry_size", "journal_length", "live_attempts", "message_seconds",
+        "shutdown_seconds", "streams", "tool_answer",
     )  # fmt: skip
 
     def __init__(
@@ -66,11 +66,12 @@ class Knobs:
         shutdown_seconds: float = 10.0,
         streams: StreamLimits | None = None,
         tool_answer: int = 256 * 1024,
+        message_seconds: float = 7 * 24 * 3600.0,
     ) -> None:
         self.tool_answer = tool_answer
         self.live_attempts, self.entry_size, self.journal_length = live_attempts, entry_size, journal_length
         self.cleanup_seconds, self.shutdown_seconds = cleanup_seconds, shutdown_seconds
-        self.streams = streams or StreamLimits()
+        self.streams, self.message_seconds = streams or StreamLimits(), message_seconds
 
 
 class Engine:
@@ -126,7 +127,7 @@ class Engine:
             self.machine.stopping = True  # it would try again by itself
             self._uninstall()
             raise
-        self.sweeper = Sweeper(self.machine, self.knobs.cleanup_seconds)
+        self.sweeper = Sweeper(self.machine, self.knobs.cleanup_seconds, self.knobs.message_seconds)
         self.sweeper.start()
 
     async def drain(self) -> None:
@@ -440,6 +441,12 @@ class Engine:
         """One state value of every key that has it, by key, as committed."""
         await self._readable()
         return self.store.states(service, name, after, limit)
+
+    async def conversation(self, head: str) -> list[Any] | None:
+        """The messages that a model step's note refers to."""
+        await self._readable()
+        found = self.store.conversation(head)
+        return None if found is None else [views.payload(value) for value in found]
 
     async def list(self, which: Filter) -> list[dict[str, Any]]:
         """Stored invocations, newest first."""

@@ -16,8 +16,8 @@ _FIRST_SHARE = 0.2
 class Sweeper:
     """Runs every `seconds`; until swept, an expired record still answers."""
 
-    def __init__(self, machine: Machine, seconds: float) -> None:
-        self._machine, self._seconds = machine, seconds
+    def __init__(self, machine: Machine, seconds: float, message_seconds: float) -> None:
+        self._machine, self._seconds, self._message_ms = machine, seconds, int(message_seconds * 1000)
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -49,7 +49,18 @@ class Sweeper:
             self._purge(c.Purge(row.spec.id))
         for row in journals:
             self._purge(c.Purge(row.spec.id, journal_only=True))
-        return len(records) >= PER_TURN_MAX or len(journals) >= PER_TURN_MAX
+        more = self._sweep_messages()
+        return more or len(records) >= PER_TURN_MAX or len(journals) >= PER_TURN_MAX
+
+    def _sweep_messages(self) -> bool:
+        """Remove the ends of conversations that nobody uses; what was before them is an end next time."""
+        machine = self._machine
+        before = machine.world.now() - self._message_ms
+        unused = machine.store.unused_messages(before, PER_TURN_MAX)
+        if not unused or not machine.messages.drop(unused, machine.writer.writes, before):
+            return False
+        machine.writer.touch()
+        return True
 
     def _purge(self, message: c.Purge) -> None:
         try:

@@ -18,7 +18,7 @@ from contextvars import Context as ContextVars
 from contextvars import ContextVar, copy_context
 from typing import Any, Protocol, TypeVar, cast
 
-from agentdur.core.journal import AnyCommand
+from agentdur.core.journal import AnyCommand, ChatMessage
 from agentdur.sdk.segment import Segment
 
 T = TypeVar("T")
@@ -61,6 +61,8 @@ class Branch:
     """What the step that runs here has streamed."""
     dropped: Segment | None = None
     """What the last step that was interrupted here had streamed."""
+    messages: tuple[ChatMessage, ...] = ()
+    """Conversations that the note refers to."""
     steps = 0
 
     def __init__(self, attempt: Any, name: str, parent: Branch | None) -> None:

@@ -159,7 +159,7 @@ async def execute(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -> N
             await cancel_point(attempt, branch, future)
         result = await outcome_of(attempt, branch, future)
         assert isinstance(future.completion, int)
-        attempt.add(j.RunResult(future.completion, result, meta_of(branch)))
+        attempt.add(j.RunResult(future.completion, result, meta_of(branch), messages_of(branch)))
         future.outcome = result
     except _StepFailed as failed:
         left = True
@@ -311,3 +311,11 @@ def meta_of(branch: Branch) -> str:
     branch.segment = None
     facts = msgspec.json.decode(note) if note else {}
     return msgspec.json.encode({**facts, STREAM: segment.seal()}).decode()
+
+
+def messages_of(branch: Branch) -> tuple[j.ChatMessage, ...]:
+    """The conversations that the note refers to."""
+    if not branch.messages:
+        return ()
+    messages, branch.messages = branch.messages, ()
+    return messages

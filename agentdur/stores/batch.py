@@ -138,12 +138,15 @@ PARTS = (
     Part("timers_dropped", "timer", "delete", ("at", "seq", "completion")),
     Part("deployments_dropped", "deployment", "delete", ("id",)),
     Part("deployments_set", "deployment", "replace", ("id",), "record"),
+    Part("messages_dropped", "message", "delete", ("hash",)),
+    Part("messages_set", "message", "replace", ("hash", "parent", "used_at"), "value"),
 )  # fmt: skip
 
 
 DOORS: tuple[tuple[str, ...], ...] = (
     ("entries",),
     ("born", "changed", "entries"),
+    ("born", "changed", "entries", "messages_set"),
     ("born", "changed", "entries", "timers_set", "timers_dropped"),
     ("born", "changed", "entries", "values_set", "unlocked", "locked", "queued", "dequeued"),
     tuple(part.name for part in PARTS),
@@ -211,6 +214,13 @@ def make_batch(writes: Writes) -> Batch:
             rows.setdefault("deployments_dropped", []).append((deployment,))
         else:
             rows.setdefault("deployments_set", []).append((deployment, blob.put(record)))
+    if writes.message_drops:
+        rows["messages_dropped"] = [(name,) for name in writes.message_drops]
+    if writes.messages:
+        rows["messages_set"] = [
+            (name, parent, used_at, blob.put(value))
+            for name, (parent, value, used_at) in writes.messages.items()
+        ]
     if blob.end > BYTES_PER_BATCH_MAX:
         return _by_row(rows, blob)
     texts = {name: _text(name, part) for name, part in rows.items()}

@@ -38,6 +38,7 @@ class _Data(Struct):
     promises: dict[PromiseAddress, PromiseState] = {}
     timers: set[tuple[int, int, int]] = set()
     deployments: dict[str, bytes] = {}
+    messages: dict[str, tuple[str, bytes, int]] = {}
 
 
 class MemoryStore:
@@ -77,6 +78,10 @@ class MemoryStore:
                 self._data.deployments.pop(deployment, None)
                 if record is not None:
                     self._data.deployments[deployment] = record
+
+            for name in prepared.message_drops:
+                self._data.messages.pop(name, None)
+            self._data.messages.update(prepared.messages)
 
     def _check(self, writes: Writes) -> None:
         """Refuse to write history twice, before anything has changed."""
@@ -226,6 +231,28 @@ class MemoryStore:
         """All records, by id."""
         with self._guard:
             return [record for _, record in sorted(self._data.deployments.items())]
+
+    def conversation(self, head: str) -> list[bytes] | None:
+        """The messages up to this one."""
+        found: list[bytes] = []
+        with self._guard:
+            while head:
+                message = self._data.messages.get(head)
+                if message is None:
+                    return None
+                head = message[0]
+                found.append(message[1])
+        return found[::-1] or None
+
+    def unused_messages(self, before: int, limit: int) -> list[str]:
+        """The ends of conversations that were last used before then, longest ago first."""
+        with self._guard:
+            messages = self._data.messages
+            followed = {parent for parent, _, _ in messages.values()}
+            ends = [
+                (at, name) for name, (_, _, at) in messages.items() if at < before and name not in followed
+            ]
+        return [name for _, name in sorted(ends)][:limit]
 
     def list(self, which: Filter) -> list[Row]:
         """Newest first."""

@@ -15,12 +15,19 @@ from importlib.resources import files
 
 from agentdur.core.errors import StoreFailed, StoreTooNew
 
-VERSION = 3
+VERSION = 4
 STEPS: Mapping[int, tuple[str, ...]] = {
     1: ("CREATE TABLE deployment (id TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (id)) WITHOUT ROWID",),
     2: (
         'CREATE INDEX state_of_internal ON state (service, scope, name, "key") '
         "WHERE service >= 'agentdur.' and service < 'agentdur/'",
+    ),
+    3: (
+        """CREATE TABLE message (
+            hash TEXT NOT NULL, parent TEXT NOT NULL, used_at BIGINT NOT NULL, value BLOB NOT NULL,
+            PRIMARY KEY (hash)) WITHOUT ROWID""",
+        "CREATE INDEX message_by_parent ON message (parent)",
+        "CREATE INDEX message_by_use ON message (used_at)",
     ),
 }
 """By version: the statements that lead from it to the next."""

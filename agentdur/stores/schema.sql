@@ -108,3 +108,13 @@ CREATE TABLE deployment (
 	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
+CREATE TABLE message (
+	hash TEXT NOT NULL,
+	parent TEXT NOT NULL,
+	used_at BIGINT NOT NULL,
+	value BLOB NOT NULL,
+	PRIMARY KEY (hash)
+)
+ WITHOUT ROWID;
+CREATE INDEX message_by_parent ON message (parent);
+CREATE INDEX message_by_use ON message (used_at);

@@ -55,6 +55,17 @@ _STATES = "select key, value from state where service = ? and scope = '' and nam
 _VALUE = f"select value from state where {_KEY} and name = ?"
 _PROMISE = f"select result, failure, waiters from promise where {_KEY} and name = ?"
 _DEPLOYMENTS = "select record from deployment order by id"
+# A message's parent is "" where the conversation begins: whoever does not get there finds a gap.
+_CONVERSATION = """
+    with recursive chain(parent, value, n) as (
+        select parent, value, 0 from message where hash = ?
+        union all
+        select m.parent, m.value, chain.n + 1 from chain join message m on m.hash = chain.parent)
+    select parent, value from chain order by n desc"""
+_UNUSED = """
+    select hash from message m where used_at < ?
+        and not exists (select 1 from message c where c.parent = m.hash)
+    order by used_at, hash limit ?"""
 _TIMERS = """
     select t.at, t.seq, t.completion, i.id from timer t cross join invocation i on i.seq = t.seq
     order by t.at, t.seq, t.completion limit ?"""
@@ -154,6 +165,15 @@ class SqliteReads:
     def deployments(self) -> list[bytes]:
         """The records of all deployments, by id."""
         return self._read(_only, _DEPLOYMENTS)
+
+    def conversation(self, head: str) -> list[bytes] | None:
+        """The messages up to the one with this hash, in order; None when one of them is not there."""
+        found: list[tuple[str, bytes]] = self._read(tuple, _CONVERSATION, head)
+        return [value for _, value in found] if found and found[0][0] == "" else None
+
+    def unused_messages(self, before: int, limit: int) -> list[str]:
+        """Messages that no other one follows and that were last used before then, longest ago first."""
+        return self._read(_only, _UNUSED, before, limit)
 
     def _read(self, read: Callable[[Any], T], sql: str, *parameters: Any) -> list[T]:
         """All rows of one statement, each as what `read` makes of it."""

@@ -193,4 +193,27 @@ class DeploymentRow(SQLModel, table=True):
     record: bytes = _must(LargeBinary())
 
 
-TABLES = (InvocationRow, JournalRow, StateRow, LockRow, InboxRow, PromiseRow, TimerRow, DeploymentRow)
+class MessageRow(SQLModel, table=True):
+    """A message of a conversation, stored once. `hash` names it and all before it; `used_at` is when a
+    step last referred to it as the end of a conversation, or when it was stored."""
+
+    __tablename__: ClassVar[str] = "message"
+    __table_args__ = (Index("message_by_parent", "parent"), Index("message_by_use", "used_at"), _BY_KEY)
+
+    hash: str = _key(Text())
+    parent: str = _must(Text())
+    used_at: int = _must(BigInteger())
+    value: bytes = _must(LargeBinary())
+
+
+TABLES = (
+    InvocationRow,
+    JournalRow,
+    StateRow,
+    LockRow,
+    InboxRow,
+    PromiseRow,
+    TimerRow,
+    DeploymentRow,
+    MessageRow,
+)

@@ -281,6 +281,14 @@ class SimStore:
         """None in this world, but they are asked for."""
         return self._read().deployments()
 
+    def conversation(self, head: str) -> list[bytes] | None:
+        """The messages up to this one."""
+        return self._read().conversation(head)
+
+    def unused_messages(self, before: int, limit: int) -> list[str]:
+        """The ends of old conversations."""
+        return self._read().unused_messages(before, limit)
+
     def list(self, which: Filter) -> Iterable[Row]:
         """Newest first."""
         return self._read().list(which)

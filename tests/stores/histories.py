@@ -53,6 +53,7 @@ class History:
         self._keys(writes)
         self._timers(writes)
         self._deployments(writes)
+        self._messages(writes)
         return writes
 
     def _accept(self, writes: Writes) -> None:
@@ -106,6 +107,13 @@ class History:
         for n in self._some([1, 2, 3]):
             writes.deployments[f"dp_{n}"] = self.random.choice((None, b"{}", f'{{"n":{n}}}'.encode()))
 
+    def _messages(self, writes: Writes) -> None:
+        """A tree of conversations: a message's place says which one it follows."""
+        writes.message_drops = set(self._some(MESSAGES))
+        for name in self._some(MESSAGES, 3):
+            value = self.random.choice((b"", b"{}", b"\x00\xff", name.encode()))
+            writes.messages[name] = (name[:-1], value, T0 + self.random.randrange(3))
+
     def _some(self, choices: Sequence[T], most: int = 2) -> list[T]:
         """None, or a few of these."""
         return self.random.sample(choices, min(len(choices), self.random.randrange(most + 1)))
@@ -136,6 +144,9 @@ class History:
         return Saved(seq, spec, head, is_new, random.random() < 0.8, *expiry)
 
 
+MESSAGES = ["a", "ab", "abc", "abd", "b", "bc"]
+
+
 def answers(store: Store, history: History) -> dict[str, object]:
     """Everything a store can be asked about the history, by question."""
     seqs, ids = range(history.next + 1), [InvocationId(f"inv_1{n:04}") for n in range(history.next + 1)]
@@ -153,6 +164,8 @@ def answers(store: Store, history: History) -> dict[str, object]:
             store.states(key.service, name, after, limit)
             for key in history.keys for name in _TEXTS for after, limit in (("", 99), ("b", 1))
         ],
+        "conversations": [store.conversation(name) for name in MESSAGES],
+        "unused": [store.unused_messages(T0 + now, limit) for now in (0, 2, 9) for limit in (1, 99)],
         "expired": [store.expired(T0 + now, limit) for now in (0, 1, 9) for limit in (2, 99)],
     }  # fmt: skip
     questions |= {f"invocation {id_}": store.invocation(id_) for id_ in ids}

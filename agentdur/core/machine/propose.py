@@ -20,6 +20,7 @@ from agentdur.core.effects import (
     DropState,
     Effect,
     Find,
+    KeepMessages,
     PutState,
     ReadState,
     Refuse,
@@ -155,6 +156,8 @@ def _run_result(d: _Draft, entry: j.RunResult) -> None:
     if not d.open & (1 << entry.completion):
         raise _Refused(PRECONDITION, f"no Run command is open with completion id {entry.completion}")
     d.complete(j.Completion(entry.completion, "Run", entry.result, entry.meta))
+    if entry.messages:
+        d.effects.append(KeepMessages(entry.messages))
 
 
 def _readable(d: _Draft) -> None:
