@@ -22,6 +22,8 @@ def note(**facts: Any) -> None:
     """Attach facts to the step that runs, from inside its action; JSON data only. They are journaled with its
     result, whether that is a value or a terminal failure; an action that is retried leaves none.
     Facts noted twice: the later ones win. Outside of a step it raises NotInHandler."""
+    if STREAM in facts:
+        raise ReservedFact(f"note({STREAM}=…)")
     branch = _stepping("note()")
     known = msgspec.json.decode(branch.note) if branch.note else {}
     branch.note = msgspec.json.encode({**known, **facts}).decode()
