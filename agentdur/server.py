@@ -24,6 +24,7 @@ from agentdur.admin.settings import AdminSettings
 from agentdur.approvals.http import approval_routes
 from agentdur.approvals.judge import approval_object, secrets_object
 from agentdur.approvals.settings import ApprovalSettings
+from agentdur.budgets.judge import budget_object
 from agentdur.config import Loaded, Settings, installed_version, load_settings
 from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.errors import AddressInUse, AgentdurError, BadDefinition, BadIdentityKey, NotRunning
@@ -74,7 +75,11 @@ class App:
         """Holds the engine that the first request started, until the loop ends."""
         self._up: asyncio.Future[None]
         self.approvals = ApprovalSettings()
-        self.internal: list[BaseService] = [approval_object(self.approvals), secrets_object()]
+        self.internal: list[BaseService] = [
+            approval_object(self.approvals),
+            secrets_object(),
+            budget_object(),
+        ]
         """Services of agentdur's own: served beside the others, and shown to nobody."""
         names = [service.name for service in self.services]
         for name in names:

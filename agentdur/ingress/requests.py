@@ -15,11 +15,15 @@ from agentdur.core.journal import Headers
 from agentdur.ingress.errors import LENGTH_LIMIT, IngressError, bad_header
 from agentdur.ingress.replies import Header, Receive, Scope
 from agentdur.ingress.waiting import ClientGone
+from agentdur.sdk.along import BUDGETS
 
 NAMES_KEPT_MAX: Final = 1_000
 """Header names whose text is remembered."""
 
-_NOT_FORWARDED = frozenset({b"host", b"connection", b"idempotency-key", b"idempotency-expires"})
+_NOT_FORWARDED = frozenset(
+    # From outside nobody is called under a budget.
+    {b"host", b"connection", b"idempotency-key", b"idempotency-expires", BUDGETS.encode()}
+)
 _names: dict[bytes, str | None] = dict.fromkeys(_NOT_FORWARDED)
 
 

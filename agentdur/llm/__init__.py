@@ -6,14 +6,15 @@ Importing this package imports LiteLLM when it is installed, which takes a while
 belongs, and not in the first call.
 """
 
+from agentdur.budgets.book import Amounts
 from agentdur.llm.answer import ModelAnswer, ToolCall, Usage
-from agentdur.llm.book import Amounts
 from agentdur.llm.budget import Budget, budget
 from agentdur.llm.completion import completion
 from agentdur.llm.errors import (
     AnswerMisfit,
     BadModelAnswer,
     BudgetExceeded,
+    BudgetNotShared,
     ModelBusy,
     ModelError,
     ModelFailed,
@@ -31,6 +32,7 @@ __all__ = [
     "BadModelAnswer",
     "Budget",
     "BudgetExceeded",
+    "BudgetNotShared",
     "ModelAnswer",
     "ModelBusy",
     "ModelError",

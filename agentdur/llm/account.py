@@ -16,8 +16,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from agentdur.budgets.book import Amounts, Book, Hold, Limits, Reached, granted
 from agentdur.llm.answer import ModelAnswer
-from agentdur.llm.book import Amounts, Book, Hold, Limits, Reached, granted
 from agentdur.llm.errors import BudgetExceeded, PriceUnknown
 from agentdur.llm.litellm_client import price
 from agentdur.llm.request import Request, estimated

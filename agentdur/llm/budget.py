@@ -12,13 +12,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
+
+from agentdur.budgets.book import Limits
 from agentdur.core.errors import BadDefinition
 from agentdur.llm.account import Account
-from agentdur.llm.book import Limits
+from agentdur.llm.errors import BudgetNotShared
+from agentdur.llm.shared import SharedAccount
+from agentdur.sdk.along import along, inherited
 from agentdur.sdk.context import Context, branch_of
 
-_CHAIN: ContextVar[tuple[Account, ...]] = ContextVar("agentdur_budgets", default=())
+_CHAIN: ContextVar[tuple[Account | SharedAccount, ...]] = ContextVar("agentdur_budgets", default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class Budget:
     seconds: float | None = None
     on_limit: str = "fail"
     name: str = ""
+    shared: bool = False
 
     def __post_init__(self) -> None:
         given = {"tokens": self.tokens, "cost": self.cost, "calls": self.calls, "seconds": self.seconds}
@@ -51,21 +58,66 @@ class Budget:
 
 
 @asynccontextmanager
-async def budget(ctx: Context, limit: Budget) -> AsyncIterator[Account]:
-    """Everything that models are asked within the block counts to this budget, and is bound by it."""
-    began = 0
-    if limit.seconds is not None:
-        began = int(await ctx.time() * 1000)
+async def budget(ctx: Context, limit: Budget, *, key: str = "") -> AsyncIterator[Account | SharedAccount]:
+    """Everything that models are asked within the block counts to this budget, and is bound by it.
+
+    With `shared=True` handlers that are called within the block are bound as well. With a `key` all
+    invocations that name it spend from the same account: a session, a customer, a day."""
     branch_of(ctx)  # refuses steps, and contexts of others
     chain = _CHAIN.get()
-    account = Account(limit.limits, began, len(chain))
+    account: Account | SharedAccount
+    if limit.shared or key:
+        entry = {
+            "key": key or str(ctx.uuid()),
+            "named": bool(key),
+            "limits": msgspec.to_builtins(limit.limits),
+        }
+        account = _shared(await ctx.note_value("budget", entry))
+    else:
+        began = int(await ctx.time() * 1000) if limit.seconds is not None else 0
+        account = Account(limit.limits, began, len(chain))
     token = _CHAIN.set((*chain, account))
     try:
-        yield account
+        with along(_said((*chain, account), ctx)):
+            yield account
     finally:
         _CHAIN.reset(token)
 
 
 def accounts() -> tuple[Account, ...]:
-    """The budgets around the code that runs, innermost first."""
-    return _CHAIN.get()[::-1]
+    """The budgets of this invocation around the code that runs, innermost first."""
+    return tuple(account for account in _CHAIN.get()[::-1] if isinstance(account, Account))
+
+
+def shared_accounts(ctx: Context) -> tuple[SharedAccount, ...]:
+    """The budgets in objects, innermost first, with those this invocation was called under. Raises
+    BudgetNotShared where one of these lives in the memory of another invocation."""
+    own = [account for account in _CHAIN.get()[::-1] if isinstance(account, SharedAccount)]
+    entries = _called_under(ctx)
+    for entry in entries:
+        if "key" not in entry:
+            name = entry.get("local") or "a budget"
+            raise BudgetNotShared(f"called under {name}, which counts only the calls of its own handler", 500)
+    return (*own, *(_shared(entry) for entry in entries))
+
+
+def _called_under(ctx: Context) -> list[dict[str, Any]]:
+    said = inherited(branch_of(ctx).attempt.recorded.input.headers)
+    found: list[dict[str, Any]] = msgspec.json.decode(said) if said else []
+    return found
+
+
+def _said(chain: tuple[Account | SharedAccount, ...], ctx: Context) -> str:
+    """What goes along with calls: the same on every attempt, as it comes from the journal or from names."""
+    entries: list[dict[str, Any]] = []
+    for account in chain[::-1]:
+        if isinstance(account, SharedAccount):
+            limits = msgspec.to_builtins(account.limits)
+            entries.append({"key": account.key, "named": account.named, "limits": limits})
+        else:
+            entries.append({"local": account.limits.name})
+    return msgspec.json.encode([*entries, *_called_under(ctx)]).decode("ascii", "backslashreplace")
+
+
+def _shared(entry: dict[str, Any]) -> SharedAccount:
+    return SharedAccount(entry["key"], msgspec.convert(entry["limits"], Limits), entry["named"])

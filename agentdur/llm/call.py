@@ -42,6 +42,13 @@ class ModelCall:
     def __init__(self, request: Request, asked: str, under: tuple[Account, ...] = ()) -> None:
         self.request, self.asked, self.under = request, asked, under
         self.model = request.model
+        self.cheaper = False
+
+    def instead(self, model: str) -> ModelCall:
+        """The same call of a cheaper model."""
+        call = ModelCall(replace(self.request, model=model), self.asked, self.under)
+        call.cheaper = True
+        return call
 
     async def run(self) -> ModelAnswer:
         """The answer; within a step, with a note beside it."""
@@ -115,7 +122,7 @@ class ModelCall:
         }
         if self.model != self.asked:
             facts["asked"] = self.asked
-        if self.model != self.request.model:
+        if self.cheaper or self.model != self.request.model:
             facts["why"] = "budget"
         note(**facts)
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from agentdur.llm.answer import ModelAnswer
-from agentdur.llm.budget import accounts
+from agentdur.llm.budget import accounts, shared_accounts
 from agentdur.llm.call import ModelCall, within_a_handler
 from agentdur.llm.errors import (
     AnswerMisfit,
@@ -19,6 +19,7 @@ from agentdur.llm.errors import (
     revived,
 )
 from agentdur.llm.request import PATIENCE, PATIENCE_WITH_FALLBACK, TIMEOUT, Request, Timeouts, timeouts
+from agentdur.llm.shared import SharedAccount, may_cost
 from agentdur.llm.structured import Form, repair
 from agentdur.sdk.context import Context, branch_of
 from agentdur.sdk.exceptions import TerminalError
@@ -143,13 +144,37 @@ class _Asked:
             return await call.run()
         while True:
             try:
-                return await self._step(self.context, call, name, last)
+                return await self._among_others(self.context, call, name, last)
             except BudgetExceeded as exceeded:
                 account = call.account_of(exceeded)
                 if account is None or account.limits.on_limit != "approve":
                     raise
                 if not await account.ask_person(self.context, exceeded):
                     raise
+
+    async def _among_others(self, context: Context, call: ModelCall, name: str, last: bool) -> ModelAnswer:
+        """The step, when the budgets that others spend from as well let it be made."""
+        shared = shared_accounts(context)
+        if not shared:
+            return await self._step(context, call, name, last)
+        in_money = any(account.limits.cost is not None for account in shared)
+        may = await may_cost(context, call.request, in_money)
+        number = context.idempotency_key
+        let: list[SharedAccount] = []
+        try:
+            for account in shared:
+                cheaper = await account.admit(context, number, call.request, may)
+                let.append(account)
+                if cheaper:
+                    call = call.instead(cheaper)
+            answer = await self._step(context, call, name, last)
+        except TerminalError:
+            for account in let:
+                account.settle(context, number, None)
+            raise
+        for account in let:
+            account.settle(context, number, answer)
+        return answer
 
     async def _step(self, context: Context, call: ModelCall, name: str, last: bool) -> ModelAnswer:
         options = self.options

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from agentdur.core import journal as j
+from agentdur.sdk.along import with_along
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.future import CallFuture, DurableFuture, SendHandle
 from agentdur.sdk.service import handler_of
@@ -151,7 +152,8 @@ def call(
     callee: DurableFuture[Any] = DurableFuture(attempt, first, None)
     future: CallFuture[Any] = CallFuture(attempt, first + 1, decode, callee)
     made = j.Call(
-        service=to[0], handler=to[1], key=options.key, parameter=data, headers=options.headers,
+        service=to[0], handler=to[1], key=options.key, parameter=data,
+        headers=with_along(to[0], options.headers, attempt.recorded.input.headers),
         idempotency_key=options.idempotency_key, scope=options.scope, limit_key=options.limit_key,
         id_completion=first, completion=first + 1, branch=branch.name,
     )  # fmt: skip
@@ -173,7 +175,8 @@ def send(attempt: Attempt, to: tuple[str, str], data: bytes, options: Options) -
         invoke_at = attempt.driver.now() + max(0, int(options.delay.total_seconds() * 1000))
     callee: DurableFuture[Any] = DurableFuture(attempt, attempt.next_completion, None)
     made = j.OneWayCall(
-        service=to[0], handler=to[1], key=options.key, parameter=data, headers=options.headers,
+        service=to[0], handler=to[1], key=options.key, parameter=data,
+        headers=with_along(to[0], options.headers, attempt.recorded.input.headers),
         idempotency_key=options.idempotency_key, scope=options.scope, limit_key=options.limit_key,
         invoke_at=invoke_at, id_completion=attempt.next_completion, branch=branch.name,
     )  # fmt: skip

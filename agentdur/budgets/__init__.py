@@ -1,0 +1,1 @@
+"""What may be spent: the arithmetic, and the object that several invocations share."""

@@ -1,0 +1,45 @@
+"""What goes along with every call: the budgets that bind whoever is called, and whoever that calls.
+
+Rules of this file:
+1. It travels in a header, so that it also reaches handlers that run elsewhere; it says the same on every
+   attempt.
+2. What an invocation was called under holds for the calls it makes, unless its code says more.
+3. From outside nobody is called under a budget: the ingress takes the header away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from agentdur.core.journal import Headers
+
+BUDGETS = "x-agentdur-budgets"
+_OWN: ContextVar[str | None] = ContextVar("agentdur_along", default=None)
+_INTERNAL = "agentdur."
+
+
+@contextmanager
+def along(budgets: str) -> Iterator[None]:
+    """Calls made within the block carry this."""
+    token = _OWN.set(budgets)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
+
+
+def inherited(headers: Headers) -> str | None:
+    """What an invocation was called under."""
+    return next((value for name, value in headers if name == BUDGETS), None)
+
+
+def with_along(service: str, headers: Headers, called_with: Headers) -> Headers:
+    """The headers of a call, with what goes along."""
+    said = _OWN.get()
+    if said is None and called_with:
+        said = inherited(called_with)
+    if said is None or service.startswith(_INTERNAL):
+        return headers
+    return (*(pair for pair in headers if pair[0] != BUDGETS), (BUDGETS, said))
