@@ -67,7 +67,8 @@ async def parent(ctx: Context, limit: dict[str, Any]) -> dict[str, Any]:
 async def test_children_are_bound_by_the_callers_budget_and_count_to_it(stage: Stage, llm: ScriptedLLM):
     await stage.start(family)
     assert await stage.client.service_call(parent, {"calls": 5}) == {
-        "own": "hello family", "first": "hello hello", "second": "hello hello calls", "calls": 5, "tokens": 50,
+        "own": "hello family", "first": "hello hello", "second": "hello hello calls", "calls": 5,
+        "tokens": 50,
     }  # fmt: skip
     assert len(outcomes(llm)) == 5
 
