@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -22,9 +22,13 @@ from agentdur.llm.account import Account
 from agentdur.llm.errors import BudgetNotShared
 from agentdur.llm.shared import SharedAccount
 from agentdur.sdk.along import along, inherited
+from agentdur.sdk.branch import current_branch
 from agentdur.sdk.context import Context, branch_of
 
-_CHAIN: ContextVar[tuple[Account | SharedAccount, ...]] = ContextVar("agentdur_budgets", default=())
+Chain: TypeAlias = tuple[Account | SharedAccount, ...]
+_CHAIN: ContextVar[tuple[object, Chain]] = ContextVar("agentdur_budgets", default=(None, ()))
+"""The budgets around the code that runs, and whose they are: an invocation that is called in this process
+begins in the context of its caller, and is not within the caller's blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,8 @@ async def budget(ctx: Context, limit: Budget, *, key: str = "") -> AsyncIterator
 
     With `shared=True` handlers that are called within the block are bound as well. With a `key` all
     invocations that name it spend from the same account: a session, a customer, a day."""
-    branch_of(ctx)  # refuses steps, and contexts of others
-    chain = _CHAIN.get()
+    attempt = branch_of(ctx).attempt  # refuses steps, and contexts of others
+    chain = _chain()
     account: Account | SharedAccount
     if limit.shared or key:
         entry = {
@@ -76,7 +80,7 @@ async def budget(ctx: Context, limit: Budget, *, key: str = "") -> AsyncIterator
     else:
         began = int(await ctx.time() * 1000) if limit.seconds is not None else 0
         account = Account(limit.limits, began, len(chain))
-    token = _CHAIN.set((*chain, account))
+    token = _CHAIN.set((attempt, (*chain, account)))
     try:
         with along(_said((*chain, account), ctx)):
             yield account
@@ -84,15 +88,21 @@ async def budget(ctx: Context, limit: Budget, *, key: str = "") -> AsyncIterator
         _CHAIN.reset(token)
 
 
+def _chain() -> Chain:
+    branch = current_branch()
+    owner, chain = _CHAIN.get()
+    return chain if branch is not None and owner is branch.attempt else ()
+
+
 def accounts() -> tuple[Account, ...]:
     """The budgets of this invocation around the code that runs, innermost first."""
-    return tuple(account for account in _CHAIN.get()[::-1] if isinstance(account, Account))
+    return tuple(account for account in _chain()[::-1] if isinstance(account, Account))
 
 
 def shared_accounts(ctx: Context) -> tuple[SharedAccount, ...]:
     """The budgets in objects, innermost first, with those this invocation was called under. Raises
     BudgetNotShared where one of these lives in the memory of another invocation."""
-    own = [account for account in _CHAIN.get()[::-1] if isinstance(account, SharedAccount)]
+    own = [account for account in _chain()[::-1] if isinstance(account, SharedAccount)]
     entries = _called_under(ctx)
     for entry in entries:
         if "key" not in entry:
@@ -107,7 +117,7 @@ def _called_under(ctx: Context) -> list[dict[str, Any]]:
     return found
 
 
-def _said(chain: tuple[Account | SharedAccount, ...], ctx: Context) -> str:
+def _said(chain: Chain, ctx: Context) -> str:
     """What goes along with calls: the same on every attempt, as it comes from the journal or from names."""
     entries: list[dict[str, Any]] = []
     for account in chain[::-1]:

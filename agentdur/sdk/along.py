@@ -4,7 +4,9 @@ Rules of this file:
 1. It travels in a header, so that it also reaches handlers that run elsewhere; it says the same on every
    attempt.
 2. What an invocation was called under holds for the calls it makes, unless its code says more.
-3. From outside nobody is called under a budget: the ingress takes the header away.
+3. An invocation begins in whatever context its engine happens to be in: what is said here holds for the
+   attempt that said it, and for no other.
+4. From outside nobody is called under a budget: the ingress takes the header away.
 """
 
 from __future__ import annotations
@@ -14,16 +16,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from agentdur.core.journal import Headers
+from agentdur.sdk.attempt import Attempt
+from agentdur.sdk.branch import current_branch
 
 BUDGETS = "x-agentdur-budgets"
-_OWN: ContextVar[str | None] = ContextVar("agentdur_along", default=None)
+_OWN: ContextVar[tuple[object, str] | None] = ContextVar("agentdur_along", default=None)
 _INTERNAL = "agentdur."
 
 
 @contextmanager
 def along(budgets: str) -> Iterator[None]:
     """Calls made within the block carry this."""
-    token = _OWN.set(budgets)
+    branch = current_branch()
+    token = _OWN.set((None if branch is None else branch.attempt, budgets))
     try:
         yield
     finally:
@@ -35,9 +40,10 @@ def inherited(headers: Headers) -> str | None:
     return next((value for name, value in headers if name == BUDGETS), None)
 
 
-def with_along(service: str, headers: Headers, called_with: Headers) -> Headers:
-    """The headers of a call, with what goes along."""
-    said = _OWN.get()
+def with_along(attempt: Attempt, service: str, headers: Headers) -> Headers:
+    """The headers of a call that this attempt makes, with what goes along."""
+    own, called_with = _OWN.get(), attempt.recorded.input.headers
+    said = own[1] if own is not None and own[0] is attempt else None
     if said is None and called_with:
         said = inherited(called_with)
     if said is None or service.startswith(_INTERNAL):

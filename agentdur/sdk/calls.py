@@ -153,7 +153,7 @@ def call(
     future: CallFuture[Any] = CallFuture(attempt, first + 1, decode, callee)
     made = j.Call(
         service=to[0], handler=to[1], key=options.key, parameter=data,
-        headers=with_along(to[0], options.headers, attempt.recorded.input.headers),
+        headers=with_along(attempt, to[0], options.headers),
         idempotency_key=options.idempotency_key, scope=options.scope, limit_key=options.limit_key,
         id_completion=first, completion=first + 1, branch=branch.name,
     )  # fmt: skip
@@ -176,7 +176,7 @@ def send(attempt: Attempt, to: tuple[str, str], data: bytes, options: Options) -
     callee: DurableFuture[Any] = DurableFuture(attempt, attempt.next_completion, None)
     made = j.OneWayCall(
         service=to[0], handler=to[1], key=options.key, parameter=data,
-        headers=with_along(to[0], options.headers, attempt.recorded.input.headers),
+        headers=with_along(attempt, to[0], options.headers),
         idempotency_key=options.idempotency_key, scope=options.scope, limit_key=options.limit_key,
         invoke_at=invoke_at, id_completion=attempt.next_completion, branch=branch.name,
     )  # fmt: skip
