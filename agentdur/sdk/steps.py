@@ -167,9 +167,7 @@ async def execute(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -> N
         attempt.step_left()
         await over(attempt)
     finally:
-        if branch.segment is not None:  # there is no result that would hold it
-            branch.segment.void()
-            branch.dropped, branch.segment = branch.segment, None
+        _unsaid(branch, None)  # there is no result that would hold it
         if not left:
             attempt.step_left()
 
@@ -179,6 +177,14 @@ async def over(attempt: Attempt) -> NoReturn:
     if not attempt.closed:
         await attempt.loop.create_future()  # never set: closing the attempt cancels this task
     raise AttemptClosed
+
+
+def _unsaid(branch: Branch, result: T) -> T:
+    """What the action streamed is void: it broke off, and whoever tries otherwise says it anew."""
+    if branch.segment is not None:
+        branch.segment.void()
+        branch.dropped, branch.segment = branch.segment, None
+    return result
 
 
 class _StepFailed(BaseException):
@@ -211,10 +217,10 @@ async def outcome_of(attempt: Attempt, branch: Branch, future: RunFuture[Any]) -
             task = asyncio.current_task()
             if attempt.closed or task is None or task.cancelling():
                 raise
-            return failed(attempt, future, error, began)  # nobody cancelled us: it is the action's own
+            return _unsaid(branch, failed(attempt, future, error, began))  # it is the action's own
     except Exception as error:
         if not interrupted(attempt, branch):
-            return failed(attempt, future, error, began)
+            return _unsaid(branch, failed(attempt, future, error, began))
     finally:
         branch.in_step = branch.stop_step = False
         branch.acting = None
