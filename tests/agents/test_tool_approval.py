@@ -178,4 +178,4 @@ async def test_crashed_at_every_commit_what_was_approved_is_paid_once(stage: Sta
         assert ledger.counts.total() <= 3 + crashed
         ledger.lines.clear()
 
-    assert await every_crash(stage, (service,), ask, check) >= 20
+    assert await every_crash(stage, (service,), ask, check) >= 12

@@ -1,0 +1,40 @@
+"""An agent's hands, served by a process that is killed: money that must be sent once."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from agentdur import App, Context, Service
+from agentdur.llm import ToolCall
+from agentdur.tools import NOT_DONE, ToolKey, run_tools, tool
+
+LEDGER = Path(os.environ.get("BANK_LEDGER", "ledger"))
+service = Service("Bank")
+
+
+def found(key: str) -> Any:
+    lines = LEDGER.read_text().splitlines() if LEDGER.exists() else []
+    return "found" if f"sent {key}" in lines else NOT_DONE
+
+
+def send(key: str) -> None:
+    with LEDGER.open("a") as ledger:
+        ledger.write(f"sent {key}\n")
+
+
+@tool(idempotent=False, reconcile=found)
+async def transfer(key: ToolKey) -> str:
+    """Send money; the answer never comes."""
+    send(key)
+    await asyncio.sleep(3600)
+    return "never"
+
+
+@service.handler()
+async def run(ctx: Context) -> str:
+    (message,) = await run_tools(ctx, [ToolCall(id="call_1", name="transfer")], [transfer])
+    return str(message["content"])
+
+
+app = App([service])
