@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from agentdur import App, Context, Service
+from agentdur import App, Context, InvocationRetryPolicy, Service
 from agentdur.llm import ToolCall
 from agentdur.tools import NOT_DONE, ToolKey, run_tools, tool
 
 LEDGER = Path(os.environ.get("BANK_LEDGER", "ledger"))
-service = Service("Bank")
+SOON = InvocationRetryPolicy(initial_interval=timedelta(milliseconds=200), max_interval=timedelta(seconds=1))
+service = Service("Bank", invocation_retry_policy=SOON)
 
 
 def found(key: str) -> Any:

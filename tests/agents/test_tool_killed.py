@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.endpoint.test_every_server import cluster, until
+from tests.http.reference_server import wait_until_up
 
 pytestmark = pytest.mark.slow
 
@@ -20,6 +21,8 @@ def test_killed_after_its_effect_a_tool_is_not_run_again(mode: str, tmp_path: Pa
         running = c.send("/Bank/run")
         until(ledger.exists, "the effect")
         c.kill()
+        if c.nodes:
+            wait_until_up(f"http://127.0.0.1:{c.port}/health")  # it imports a model client first
         answer = c.result(running)
         assert (answer.status_code, answer.json()) == (200, "found")
     assert len(ledger.read_text().splitlines()) == 1
