@@ -15,7 +15,9 @@ from typing import Any, TypeAlias
 
 from agentdur.agent.agent import Agent, Target, handoff_spec
 from agentdur.agent.result import AgentRun
+from agentdur.core.errors import NotInHandler
 from agentdur.llm import ModelAnswer, ToolCall, Usage, completion
+from agentdur.llm.call import within_a_handler
 from agentdur.sdk.context import Context
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.step import current_context
@@ -77,11 +79,13 @@ async def run_agent(
     stream: bool = False,
     before_model: BeforeModel | None = None,
     log: list[Message] | None = None,
+    allow_ephemeral: bool = False,
 ) -> AgentRun:
     """Run the agent on a conversation (or on one user message) until it answers.
 
-    `ctx` None: the handler that is running; NotInHandler outside of one. `stream`: what models say and tools
-    answer goes out live, see `ctx.stream`. `before_model` is told the conversation before each model call
+    `ctx` None: the handler that is running; outside of one NotInHandler, unless `allow_ephemeral` says that
+    nothing need be journaled. `stream`: what models say and tools answer goes out live, see `ctx.stream`.
+    `before_model` is told the conversation before each model call
     and may answer messages to put before it: what it says must come from the journal (a signal, state).
     `log` is what new messages are appended to as they come: a run that is cancelled or fails leaves there
     what was said until then.
@@ -89,12 +93,15 @@ async def run_agent(
     TooManyTurns after `turns_max` model calls; ModelRefused when the provider refuses for good; a tool's own
     TerminalError.
     """
-    context = ctx if ctx is not None else current_context()
+    context = ctx
+    if ctx is None and (within_a_handler() or not allow_ephemeral):
+        context = current_context()
     said = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
     tally = Tally(_tally.get())
     token = _tally.set(tally)
     try:
-        run = _Run(context, agent, [dict(message) for message in said], tally, stream, before_model, log)
+        live = stream and context is not None
+        run = _Run(context, agent, [dict(message) for message in said], tally, live, before_model, log)
         return await run.go()
     finally:
         _tally.reset(token)
@@ -105,7 +112,7 @@ class _Run:
 
     def __init__(
         self,
-        context: Context,
+        context: Context | None,
         agent: Agent,
         given: list[Message],
         tally: Tally,
@@ -145,7 +152,7 @@ class _Run:
         tools += [handoff_spec(name, target) for name, target in targets.items()]
         answer = await completion(
             self.context, agent.model, [*start, *self.given, *self.new], tools, agent.output,
-            role=agent.name, **settings,
+            role=agent.name, allow_ephemeral=self.context is None, **settings,
         )  # fmt: skip
         self.tally.turns += 1
         self.tally.add(answer.usage, answer.cost)
@@ -166,7 +173,10 @@ class _Run:
         """Run the tools, and hand over if that is wanted; the end, if another agent elsewhere came to it."""
         over = next((call for call in calls if call.name in targets), None)
         ordinary = [call for call in calls if call.name not in targets]
-        told = await run_tools(self.context, ordinary, self.agent.tools, stream=self.stream)
+        told = await run_tools(
+            self.context, ordinary, self.agent.tools, stream=self.stream,
+            allow_ephemeral=self.context is None,
+        )  # fmt: skip
         answers = dict(zip(map(id, ordinary), told, strict=True))  # a model may give two calls one id
         for call in calls:
             if call.name in targets:
@@ -183,6 +193,8 @@ class _Run:
         if isinstance(target, Agent):
             self.agent = target
             return None
+        if self.context is None:
+            raise NotInHandler(f"agent '{target.name}' runs behind a handler, and is called from one")
         run = await target.go_on(self.context, [*self.given, *self.new])
         self.tally.turns += run.turns
         self.tally.add(run.usage, run.cost)

@@ -316,9 +316,14 @@ async def test_cancelled_the_agents_it_called_stop_too(stage: Stage, llm: Script
     await until(lambda: list(requests(llm.ledger()))[1].outcome == "client_gone", "the closed connection")
 
 
-async def test_outside_of_a_handler_nothing_runs():
+async def test_outside_of_a_handler_nothing_runs_unless_that_is_wanted(llm: ScriptedLLM):
+    llm.replace([calls(("order", {"number": 7})), Turn(text="On its way.")])
+    helper = Agent(name="helper", model=MODEL, tools=[order])
     with pytest.raises(NotInHandler):
-        await run_agent(None, Agent(name="helper", model=MODEL), "hello")
+        await run_agent(None, helper, "hello")
+    assert (asked(llm), ran) == (0, {})
+    run = await run_agent(None, helper, "hello", stream=True, allow_ephemeral=True)
+    assert (run.text, run.turns, ran) == ("On its way.", 2, {"order 7": 1})
 
 
 @pytest.mark.parametrize(
