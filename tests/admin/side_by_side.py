@@ -210,26 +210,36 @@ def restate(binary: str, folder: Path) -> Iterator[tuple[int, int]]:
         "RESTATE_DEFAULT_NUM_PARTITIONS": "1", "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "256 MiB",
         "DO_NOT_TRACK": "1",
     }  # fmt: skip
-    yield from _served([binary, "--node-name", "reference"], folder, environment, admin, ingress)
+    with _served([binary, "--node-name", "reference"], folder, environment, admin, ingress):
+        yield admin, ingress
 
 
 @contextmanager
 def agentdur(folder: Path) -> Iterator[tuple[int, int]]:
     """A plain server of ours; yields its admin and its ingress port."""
+    with agentdur_process(folder) as (_, admin, ingress):
+        yield admin, ingress
+
+
+@contextmanager
+def agentdur_process(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+    """The same, and the process."""
     ingress, admin = free_ports(2)
     command = [
         sys.executable, "-m", "agentdur.cli", "serve", "--store", f"sqlite:///{folder}/store.db",
         "--ingress-port", str(ingress), "--admin-port", str(admin),
     ]  # fmt: skip
-    yield from _served(command, folder, dict(os.environ), admin, ingress)
+    with _served(command, folder, dict(os.environ), admin, ingress) as process:
+        yield process, admin, ingress
 
 
+@contextmanager
 def _served(
     command: list[str], folder: Path, environment: dict[str, str], admin: int, ingress: int
-) -> Iterator[tuple[int, int]]:
+) -> Iterator[subprocess.Popen[bytes]]:
     with ExitStack() as stack:
         log = stack.enter_context((folder / "log").open("ab"))
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         stack.callback(stop, process)
         wait_until_up(f"http://127.0.0.1:{admin}/health", f"http://127.0.0.1:{ingress}/restate/health")
-        yield admin, ingress
+        yield process
