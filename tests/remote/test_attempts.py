@@ -16,7 +16,7 @@ from agentdur.runtime.drivers import remote
 from agentdur.stores.sqlite import SqliteStore
 from agentdur.wire import messages as m
 from agentdur.wire.codec import encode
-from agentdur.wire.frames import REQUESTED_ACK
+from agentdur.wire.frames import REQUESTED_ACK, pack
 from tests.remote.scripted import Peer, manifest, peer, settled, until
 
 OUTPUT, END = j.Output(result=j.Success(b'"done"')), m.End()
@@ -325,3 +325,19 @@ async def test_a_store_that_fails_takes_the_attempt_with_it_and_another_one_goes
         assert again.heard()[2:] == [RUN]
         again.say(RESULT, OUTPUT, END)
         assert await result(p, invocation) == DONE
+
+
+async def test_pieces_of_a_message_that_never_ends_are_no_sign_of_life():
+    """Each byte arrives in time, and still it is aborted."""
+    said = manifest(inactivityTimeout=100, abortTimeout=200, retryPolicyInitialInterval=1)
+    async with peer(said) as p:
+        await begun(p)
+        attempt = await p.next()
+        attempt.say(pack(0x0411, bytes(1_000_000))[:8])
+
+        def one_more_byte() -> bool:
+            if not attempt.aborted:
+                attempt.say(b"\0")
+            return attempt.aborted
+
+        await until(one_more_byte)

@@ -1,4 +1,4 @@
-"""A deployment that never stops talking: the server's memory stays where it was, and the next one is served."""
+"""A deployment that never stops talking: the server keeps its memory and serves the next one."""
 
 from __future__ import annotations
 

@@ -184,10 +184,11 @@ class RemoteAttempt:
         if self.closed:  # surplus
             self._give_room(len(chunk))
             return
-        self.driver.heard(self)
         frames = 0
         try:
             for frame in self._frames.feed(chunk):
+                if not frames:
+                    self.driver.heard(self)  # a piece of a message that never ends is no sign of life
                 frames += 1
                 if not self._take(frame):
                     return
