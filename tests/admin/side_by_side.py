@@ -222,12 +222,13 @@ def agentdur(folder: Path) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def agentdur_process(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+def agentdur_process(folder: Path, *settings: str) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
     """The same, and the process."""
     ingress, admin = free_ports(2)
     command = [
         sys.executable, "-m", "agentdur.cli", "serve", "--store", f"sqlite:///{folder}/store.db",
         "--ingress-port", str(ingress), "--admin-port", str(admin),
+        *(word for setting in settings for word in ("--set", setting)),
     ]  # fmt: skip
     with _served(command, folder, dict(os.environ), admin, ingress) as process:
         yield process, admin, ingress
