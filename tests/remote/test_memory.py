@@ -28,7 +28,7 @@ MANIFEST = "application/vnd.restate.endpointmanifest.v4+json"
 GROWTH_MB_MAX = 160
 """Four floods at once, each of them far more than that if it were kept."""
 PIECE = bytes(256 * 1024)
-FLOOD_BYTES_MAX = 1024 * 1024 * 1024
+FLOOD_BYTES_MAX = 256 * 1024 * 1024
 TIMES = {"inactivityTimeout": 1000, "abortTimeout": 2000}
 FLOODS = ("surplus", "too_large", "entries", "trickle")
 AT_ONCE = 4
@@ -38,6 +38,7 @@ class Flood:
     """An endpoint whose handlers are named by what they do; `sent` is how much they got rid of, in bytes."""
 
     def __init__(self) -> None:
+        self.over = False
         self.sent: dict[str, int] = dict.fromkeys((*FLOODS, "manifest"), 0)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -60,7 +61,7 @@ class Flood:
             for piece in self._pieces(handler):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 self.sent[handler] += len(piece)
-                if reading.done() and reading.result() == "gone":
+                if self.over or (reading.done() and reading.result() == "gone"):
                     return
                 await asyncio.sleep(0.05 if handler == "trickle" else 0)
         finally:
@@ -133,6 +134,7 @@ def flooding() -> Iterator[tuple[Flood, int]]:
     try:
         yield flood, port
     finally:
+        flood.over = True
         over.set()
         thread.join(20)
 
