@@ -81,7 +81,7 @@ class Manifest(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_on
     min_protocol_version: int
     max_protocol_version: int
     services: list[_Service]
-    lambda_compression: Literal["zstd"] | None = None
+    lambda_compression: str | None = None
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -132,7 +132,6 @@ def parse_manifest(content_type: str, body: bytes) -> Manifest:
             f"the endpoint speaks protocol versions {low} to {high}, this server {spoken}", 500, "META0012"
         )
     for service in manifest.services:
-        _check_times(service, *service.handlers)
         names = [(_SERVICE_NAME, service.name), *((_HANDLER_NAME, h.name) for h in service.handlers)]
         for pattern, name in names:
             if not pattern.fullmatch(name):
@@ -140,12 +139,23 @@ def parse_manifest(content_type: str, body: bytes) -> Manifest:
     return manifest
 
 
-def _check_times(*levels: _Options) -> None:
-    """As the reference reads them: 64 bits, without a sign."""
-    for level in levels:
-        for name in _TIMES:
-            if not 0 <= (getattr(level, name, None) or 0) <= _MS_MAX:
-                raise DiscoveryFailed(f"the manifest cannot be decoded: {name} is out of range")
+def check_new(manifest: Manifest) -> None:
+    """DiscoveryFailed for what a new deployment may not say. One that was registered before this was checked
+    is still read, and served."""
+    if manifest.lambda_compression not in (None, "zstd"):
+        raise DiscoveryFailed(f"the manifest cannot be decoded: compression {manifest.lambda_compression!r}")
+    for service in manifest.services:
+        for level in (service, *service.handlers):
+            for name in _TIMES:
+                if not 0 <= (getattr(level, name, None) or 0) <= _MS_MAX:
+                    raise DiscoveryFailed(f"the manifest cannot be decoded: {name} is out of range")
+        for handler in service.handlers:
+            place = f"{service.name}/{handler.name}"
+            if handler.input is not None and handler.input.content_type == "":
+                raise DiscoveryFailed(f"{place} has an empty input content type", 400)
+            for rule in (handler.input, handler.output):
+                if rule is not None and not isinstance(rule.json_schema, dict | bool | None):
+                    raise DiscoveryFailed(f"{place} has a JSON schema that is none", 400)
 
 
 def schemas_of(manifest: Manifest) -> Iterator[tuple[str, Schema]]:
@@ -153,8 +163,8 @@ def schemas_of(manifest: Manifest) -> Iterator[tuple[str, Schema]]:
     for service in manifest.services:
         for handler in service.handlers:
             for rule in (handler.input, handler.output):
-                if rule is not None and rule.json_schema is not None:
-                    yield f"{service.name}/{handler.name}", rule.json_schema
+                if rule is not None and (schema := _schema(rule.json_schema)) is not None:
+                    yield f"{service.name}/{handler.name}", schema
 
 
 def services_of(
@@ -235,7 +245,7 @@ def _handler(given: _Handler, service: ServiceKind, defaults: HandlerOptions, na
         options = replace(options, workflow_retention_ms=_bounded(given.workflow_completion_retention))
     return HandlerMeta(
         name=given.name, kind=kind, public=not given.ingress_private, options=options, said=_said(given),
-        input=_input(given.input, place), output=_output(given.output, place),
+        input=_input(given.input, place), output=_output(given.output),
         documentation=given.documentation or "", metadata=given.metadata or {},
     )  # fmt: skip
 
@@ -243,34 +253,30 @@ def _handler(given: _Handler, service: ServiceKind, defaults: HandlerOptions, na
 def _input(given: _Input | None, place: str) -> InputRule:
     if given is None:
         return InputRule(any=True)
-    _check_schema(given.json_schema, place)
     if given.content_type is None and not given.required:
         return InputRule(content_type=None, void=True)
-    content_type = "*/*" if given.content_type is None else given.content_type.strip()
+    content_type = (given.content_type or "*/*").strip()
     kind, slash, kind_of_kind = content_type.partition("/")
     if not (kind and slash and kind_of_kind):
         raise DiscoveryFailed(f"{place} has the bad input content type {content_type!r}", 400)
     return InputRule(
-        content_type=content_type, required=bool(given.required), json_schema=given.json_schema
+        content_type=content_type, required=bool(given.required), json_schema=_schema(given.json_schema)
     )  # fmt: skip
 
 
-def _output(given: _Output | None, place: str) -> OutputRule:
+def _output(given: _Output | None) -> OutputRule:
     if given is None:
         return OutputRule()
-    _check_schema(given.json_schema, place)
     if given.content_type is None:
         return OutputRule(content_type=None)
     return OutputRule(
         content_type=given.content_type, set_content_type_if_empty=bool(given.set_content_type_if_empty),
-        json_schema=given.json_schema,
+        json_schema=_schema(given.json_schema),
     )  # fmt: skip
 
 
-def _check_schema(schema: Any, place: str) -> None:
-    """Here only what a schema is at all; `runtime.remote.schemas` looks into it, once."""
-    if schema is not None and not isinstance(schema, dict | bool):
-        raise DiscoveryFailed(f"{place} has a JSON schema that is none", 400)
+def _schema(given: Any) -> Schema | None:
+    return given if isinstance(given, dict | bool) else None
 
 
 _TIMES = {

@@ -26,7 +26,14 @@ undone: list[str] = []
 
 def services(name: str, other: str) -> list[BaseService]:
     """A service, an object and a workflow of the side `name`."""
-    svc, obj, wf = Service(f"{name}Svc"), VirtualObject(f"{name}Obj"), Workflow(f"{name}Wf")
+    svc = Service(f"{name}Svc")
+    _add_ends(svc, name, other)
+    _add_calls(svc, other)
+    return [svc, *_keyed(name)]
+
+
+def _add_ends(svc: Service, name: str, other: str) -> None:
+    """What is called, and what is ended from outside."""
 
     @svc.handler()
     async def echo(ctx: Context, text: str) -> str:
@@ -39,6 +46,24 @@ def services(name: str, other: str) -> list[BaseService]:
     @svc.handler()
     async def wake(ctx: Context, awakeable: str) -> None:
         ctx.resolve_awakeable(awakeable, f"woken by {name}")
+
+    @svc.handler()
+    async def parent(ctx: Context) -> None:
+        begun.append(f"{name} parent")
+        await ctx.generic_call(f"{other}Svc", "child", b"")
+
+    @svc.handler()
+    async def child(ctx: Context) -> None:
+        begun.append(f"{name} child")
+        try:
+            await ctx.sleep(timedelta(minutes=5))
+        except TerminalError:
+            undone.append(f"{name} child")
+            raise
+
+
+def _add_calls(svc: Service, other: str) -> None:
+    """What calls the other side."""
 
     @svc.handler()
     async def calls(ctx: Context) -> list[str]:
@@ -67,19 +92,9 @@ def services(name: str, other: str) -> list[BaseService]:
         ctx.generic_send(f"{other}Svc", "wake", f'"{name}"'.encode())
         return [sums, state, ended, await answer]
 
-    @svc.handler()
-    async def parent(ctx: Context) -> None:
-        begun.append(f"{name} parent")
-        await ctx.generic_call(f"{other}Svc", "child", b"")
 
-    @svc.handler()
-    async def child(ctx: Context) -> None:
-        begun.append(f"{name} child")
-        try:
-            await ctx.sleep(timedelta(minutes=5))
-        except TerminalError:
-            undone.append(f"{name} child")
-            raise
+def _keyed(name: str) -> list[BaseService]:
+    obj, wf = VirtualObject(f"{name}Obj"), Workflow(f"{name}Wf")
 
     @obj.handler()
     async def add(ctx: ObjectContext, n: int) -> int:
@@ -100,4 +115,4 @@ def services(name: str, other: str) -> list[BaseService]:
     async def finish(ctx: WorkflowSharedContext, end: str) -> None:
         await ctx.promise("end", type_hint=str).resolve(end)
 
-    return [svc, obj, wf]
+    return [obj, wf]

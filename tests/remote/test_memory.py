@@ -29,7 +29,7 @@ GROWTH_MB_MAX = 160
 """Four floods at once, each of them far more than that if it were kept."""
 PIECE = bytes(256 * 1024)
 FLOOD_BYTES_MAX = 256 * 1024 * 1024
-TIMES = {"inactivityTimeout": 1000, "abortTimeout": 2000}
+ONCE = {"inactivityTimeout": 1000, "abortTimeout": 2000, "retryPolicyMaxAttempts": 1}
 FLOODS = ("surplus", "too_large", "entries", "trickle")
 AT_ONCE = 4
 
@@ -90,10 +90,10 @@ class Flood:
             for _ in range(FLOOD_BYTES_MAX // len(PIECE)):
                 await send({"type": "http.response.body", "body": PIECE, "more_body": True})
                 self.sent["manifest"] += len(PIECE)
-        handlers = [{"name": name, "retryPolicyMaxAttempts": 1} for name in (*FLOODS, "fine")]
+        handlers = [{"name": "fine"}, *({"name": name, **ONCE} for name in FLOODS)]
         said = {
             "protocolMode": "BIDI_STREAM", "minProtocolVersion": 5, "maxProtocolVersion": 7,
-            "services": [{"name": "Flood", "ty": "SERVICE", "handlers": handlers, **TIMES}],
+            "services": [{"name": "Flood", "ty": "SERVICE", "handlers": handlers}],
         }  # fmt: skip
         await send({"type": "http.response.body", "body": json.dumps(said).encode()})
 
@@ -121,13 +121,12 @@ def flooding() -> Iterator[tuple[Flood, int]]:
     config = hypercorn.config.Config()
     config.bind, config.errorlog = [f"127.0.0.1:{port}"], None
 
+    async def until_over() -> None:
+        await asyncio.to_thread(over.wait)
+
     async def main() -> None:
-        served = hypercorn.asyncio.serve(
-            flood,
-            config,
-            shutdown_trigger=lambda: asyncio.to_thread(over.wait),  # type: ignore[arg-type]
-        )
-        await served
+        app: Any = flood
+        await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_over)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()

@@ -40,7 +40,15 @@ from agentdur.runtime.remote.places import (
 )
 from agentdur.runtime.remote.transport import Function, Headers, Place, Transport
 from agentdur.runtime.world import World
-from agentdur.wire.manifest import NOTHING_SET, Manifest, Override, parse_manifest, schemas_of, services_of
+from agentdur.wire.manifest import (
+    NOTHING_SET,
+    Manifest,
+    Override,
+    check_new,
+    parse_manifest,
+    schemas_of,
+    services_of,
+)
 
 ZSTD = ("accept-encoding", "zstd")
 """What a function is told that said at discovery that it knows zstd."""
@@ -260,6 +268,7 @@ class Deployments:
         check_headers(headers)
         said = await discover(transport_to(place), headers_for(headers, "/discover", self.signer))
         manifest = parse_manifest(*said[:2])
+        check_new(manifest)
         if schemas := list(schemas_of(manifest)):
             check = import_module("agentdur.runtime.remote.schemas").check_schema
             for handler, schema in schemas:
