@@ -129,6 +129,22 @@ def test_so_many_at_once_and_no_more():
     assert [number for number, _ in crowd.began] == list(range(10))
 
 
+def test_who_left_memory_meanwhile_keeps_its_place_in_line():
+    """The second has been away and back when the third comes; its turn is first."""
+    crowd = Crowd(Limit("openai", concurrent=1))
+
+    async def story() -> None:
+        first = asyncio.ensure_future(crowd.call(0, takes=50.0))
+        await asyncio.sleep(1)
+        second = asyncio.ensure_future(crowd.call(1))
+        await asyncio.sleep(34)
+        third = asyncio.ensure_future(crowd.call(2))
+        await asyncio.gather(first, second, third)
+
+    in_virtual_time(story)
+    assert [number for number, _ in crowd.began] == [0, 1, 2]
+
+
 def test_the_limits_of_a_model_and_of_its_provider_hold_together():
     """The model's line does not keep the provider's other models waiting."""
     crowd = Crowd(Limit("openai", requests=4), Limit("openai/small", requests=1))
