@@ -17,6 +17,7 @@ from typing import Any
 
 _ASYNCIO = str(Path(asyncio.__file__).parent)
 _INSIDE = tuple(str(Path(_ASYNCIO) / name) for name in ("taskgroups.py", "tasks.py", "queues.py", "locks.py"))
+_SHIELD = "shield.<locals>._outer_done_callback"
 _ANYIO_LOOP = str(Path("anyio") / "_backends" / "_asyncio.py")
 _OF_THE_WORLD = ("SocketStream", "UNIX", "TCP", "UDP", "Process", "Stream", "ConnectedU", "wait_")
 
@@ -31,10 +32,22 @@ def rests(task: asyncio.Task[Any], fellows: Collection[asyncio.Task[Any]]) -> bo
     children = getattr(awaited, "_children", None)
     if children is not None:  # gather
         return any(child in fellows for child in children)
+    shielded = _shielded(awaited)
+    if shielded is not None:
+        return shielded in fellows
     frames = awaiting_frames(task.get_coro())
     if not frames or not frames[-1].co_filename.startswith(_INSIDE):
         return False
     return frames[-1].co_name != "sleep" and not any(_of_the_world(code) for code in frames)
+
+
+def _shielded(awaited: Any) -> Any:
+    """The task behind `asyncio.shield`, None when there is none: its callback on what is awaited knows it."""
+    for callback, _ in getattr(awaited, "_callbacks", None) or ():
+        code = getattr(callback, "__code__", None)
+        if code is not None and code.co_qualname == _SHIELD and "inner" in code.co_freevars:
+            return callback.__closure__[code.co_freevars.index("inner")].cell_contents
+    return None
 
 
 def _of_the_world(code: CodeType) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -98,6 +99,34 @@ async def test_inline_tools_use_the_context_and_run_agents(stage: Stage, llm: Sc
     await stage.start(service_of(delegating(True)))
     assert await ask(stage) == "done"
     assert asked(llm) == 3
+
+
+@IN_MEMORY
+@pytest.mark.parametrize("what", ["approval", "inline tool"])
+async def test_who_waits_for_somebody_waits_in_no_memory(stage: Stage, llm: ScriptedLLM, what: str):
+    @function_tool(needs_approval=what == "approval")
+    async def wait() -> str:
+        """Wait for somebody."""
+        if what == "approval":
+            return "agreed"
+        return "agreed" if await current_context().approval("well?") else "no"
+
+    agent = Agent(name="A", tools=[wait if what == "approval" else inline(wait)])
+    service = Service("Agents")
+
+    @service.handler("ask", inactivity_timeout=timedelta(0))
+    async def run(ctx: Context, question: str) -> Any:
+        return (await Runner.run(agent, question)).final_output
+
+    llm.replace([calls(("wait", {})), Turn(text="ok")])
+    await stage.start(service)
+    sent = await stage.client.service_send(run, "go")
+    await stage.questions()
+    await stage.until_status(sent.invocation_id, "suspended")
+    await stage.decide()
+    assert await stage.client.attach(sent.invocation_id) == "ok"
+    assert llm.bodies()[1]["input"][-1]["output"] == "agreed"
+    assert asked(llm) == 2
 
 
 @IN_MEMORY

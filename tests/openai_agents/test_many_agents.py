@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from agentdur import Context, Service, TerminalError
-from agentdur.testing.scripted_llm import ScriptedLLM, Turn
+from agentdur.core.ids import InvocationId
+from agentdur.testing.scripted_llm import Hang, ScriptedLLM, Turn
 from tests.openai_agents.world import (
     ask,
     asked,
@@ -34,7 +36,7 @@ from tests.openai_agents.world import (
     steps,
     weather,
 )
-from tests.support.stage import Stage
+from tests.support.stage import Stage, until
 
 IN_MEMORY = pytest.mark.parametrize("stage", ["memory"], indirect=True)
 
@@ -129,6 +131,22 @@ async def test_crashed_at_every_commit_agents_as_tools_answer_the_same(stage: St
         stage, llm, service_of(manager()), answer="Boots and fish.", turns=5, at_once=2
     )
     assert points >= 12
+
+
+@IN_MEMORY
+async def test_a_cancellation_is_no_news_for_the_model(stage: Stage, llm: ScriptedLLM):
+    """The inner agent's model is being asked; the tool around it has a function that words errors."""
+    llm.replace(
+        [TRIP[0], *TRIP[1:2], Turn(text="x", when={"system": "You know"}, faults=(Hang(times=None),))]
+    )
+    await stage.start(service_of(manager()))
+    asking = asyncio.ensure_future(ask(stage))
+    await until(lambda: asked(llm) == 3, "both inner agents asking")
+    await stage.engine.operate("cancel", InvocationId(await only_invocation(stage)))
+    with pytest.raises(TerminalError, match="cancelled") as ended:
+        await asking
+    assert ended.value.status_code == 409
+    assert asked(llm) == 3
 
 
 class Verdict(BaseModel):

@@ -86,8 +86,8 @@ async def test_items_are_taken_back_and_cleared(stage: Stage, llm: ScriptedLLM):
     assert (await stage.client.object_call(edit, "ada", "")) == ["hello", "instead"]
     assert (await stage.client.object_call(edit, "ada", "clear")) == []
     assert (await stage.client.object_call(edit, "ada", "")) == []
-    keys = await stage.engine.state("Chat", "ada") if hasattr(stage.engine, "state") else None
-    assert keys is None or len(keys) == 1
+    left = [await stage.engine.state("Chat", "ada", f"openai:main:{number:010}") for number in range(4)]
+    assert left == [None] * 4, "what was taken back and cleared has left the state"
 
 
 @pytest.mark.slow
