@@ -257,23 +257,23 @@ OPERATE = (
     ),
     Mutation(
         "resume before the start", "machine/operate.py", "operate",
-        '        raise TooEarly(f"{inv.spec.id} is {status.value}")\n',
+        '        raise TooEarly(f"{who} is either inboxed or scheduled, cannot be resumed.")\n',
         "        pass\n",
     ),
     Mutation(
         "resume after the end", "machine/operate.py", "operate",
-        '        raise WrongStatus(f"{inv.spec.id} is completed, it cannot be resumed")\n',
+        '        raise WrongStatus(f"{who} is completed, cannot be resumed.")\n',
         "        pass\n",
     ),
     Mutation(
         "resume moves what runs", "machine/operate.py", "operate",
-        '            raise WrongStatus(f"{inv.spec.id} is running, its deployment cannot change")\n',
-        "            pass\n",
+        '        raise WrongStatus(f"{who} is still running, its deployment cannot be changed.")\n',
+        "        pass\n",
     ),
     Mutation(
         "resume moves what is not pinned", "machine/operate.py", "operate",
-        "        if inv.head.deployment is None:\n",
-        "        if False:\n",
+        "    if elsewhere and inv.head.deployment is None:\n",
+        "    if False:\n",
     ),
     Mutation(
         "resume starts a second attempt beside the first", "machine/operate.py", "operate",
