@@ -19,12 +19,14 @@ from examples.agents import demo_world
 from tests.agents.stories import STORIES, Story, says
 from tests.agents.test_patterns import matches
 from tests.endpoint.test_every_server import MODES, Cluster, cluster, until
+from tests.openai_agents.test_example import CONVERSATION as OPENAI_AGENTS
 
 pytestmark = pytest.mark.slow
 ALL = "tests/endpoint/all_examples.py"
 ELSEWHERE = {
     "research": "tests/endpoint/test_every_server.py, which kills it while it reads pages",
     "human_approval": "test_a_person_decides_wherever_the_journal_is",
+    "openai_agents_sdk": "test_an_agent_of_the_openai_agents_sdk_asks_before_it_cancels",
     "interrupt": "test_a_new_message_cancels_the_answer_to_the_old_one",
 }
 """Examples that are no single call; where they are run."""
@@ -110,17 +112,17 @@ def test_an_example_does_what_it_says_wherever_the_journal_is(w: World, story: S
     assert w.answered == story.model_calls
 
 
-def questions(c: Cluster) -> list[str]:
+def questions(c: Cluster) -> set[str]:
     """The ids of approvals; agentdur's own inbox is not there on another server, its objects are."""
     if c.nodes:
         found = c.sql("select service_key from state where service_name = 'agentdur.Approval'")
-        return sorted({str(row["service_key"]) for row in found})
-    return [one["id"] for one in c.client.get("/approvals").json()["approvals"]]
+        return {str(row["service_key"]) for row in found}
+    return {one["id"] for one in c.client.get("/approvals").json()["approvals"]}
 
 
-def test_a_person_decides_wherever_the_journal_is(w: World):
-    waiting = w.c.send("/Claims/pay", {"name": "Ada", "euros": 1200})
-    (asked,) = until(lambda: questions(w.c), "the question")
+def agree(w: World, before: set[str]) -> str:
+    """Somebody says yes to the question that comes up; what was asked."""
+    (asked,) = until(lambda: questions(w.c) - before, "the question")
     if w.c.nodes:
         record = w.c.call(f"/agentdur.Approval/{asked}/show")
         decision = {"approved": True, "digest": record["digest"], "by": "somebody"}
@@ -129,8 +131,23 @@ def test_a_person_decides_wherever_the_journal_is(w: World):
         record = w.c.client.get(f"/approvals/{asked}").json()
         decision = {"digest": record["digest"], "by": "somebody"}
         assert w.c.client.post(f"/approvals/{asked}/approve", json=decision).status_code == 200
-    assert record["question"] == "Pay 1200 € to Ada?"
+    return str(record["question"])
+
+
+def test_a_person_decides_wherever_the_journal_is(w: World):
+    before = questions(w.c)
+    waiting = w.c.send("/Claims/pay", {"name": "Ada", "euros": 1200})
+    assert agree(w, before) == "Pay 1200 € to Ada?"
     assert w.c.result(waiting).json() == "paid 1200 € to Ada"
+
+
+def test_an_agent_of_the_openai_agents_sdk_asks_before_it_cancels(w: World):
+    """A hand-over, a tool, a tool that a person agrees to."""
+    w.llm.replace(OPENAI_AGENTS)
+    before = questions(w.c)
+    waiting = w.c.send("/Desk/ada/say", "Cancel 17")
+    agree(w, before)
+    assert w.c.result(waiting).json() == "It is cancelled."
 
 
 def test_a_new_message_cancels_the_answer_to_the_old_one(w: World):
