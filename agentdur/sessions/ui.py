@@ -18,7 +18,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentdur.core.errors import AgentdurError, ApprovalDecided, UnknownApproval
+from agentdur.core.errors import AgentdurError
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sessions.chat import PAGE_MAX, Chat
 from agentdur.sessions.errors import BadMessage, UnknownSession
@@ -151,22 +151,12 @@ class _Routes:
             async for item in narration:
                 for part in teller.tell(item):
                     yield sse(part)
-                if teller.waits and await self._asked(teller):
+                if teller.waits and await self.desk.still_asked(teller.asked) and teller.waits:
                     for part in teller.pause():
                         yield sse(part)
                     return
         finally:
             await narration.aclose()
-
-    async def _asked(self, teller: Teller) -> bool:
-        """Is it true that somebody is still asked? What was decided meanwhile is not waited for."""
-        for call, id in list(teller.asked.items()):
-            try:
-                if (await self.desk.client.approval(id)).status != "pending":
-                    del teller.asked[call]
-            except UnknownApproval:  # it is only about to be asked
-                continue
-        return teller.waits
 
     async def _post_of(self, chat: Chat, key: str, asked: UIRequest) -> Post:
         """The last user's message as a post: new, in the place of another, or to be answered again."""
@@ -198,27 +188,14 @@ class _Routes:
             approval = part.get("approval")
             if not isinstance(approval, dict) or not isinstance(approval.get("approved"), bool):
                 raise BadMessage("parts: approval.approved is true or false")
-            await self._decide(str(approval.get("id")), approval)
+            id, reason = str(approval.get("id")), str(approval.get("reason") or "")
+            await self.desk.decide(id, approval["approved"], reason)
         if about.running is not None:
             return Posted(id=about.running.id, invocation=about.running.invocation)
         record = await self.desk.record(chat, key, about.turns)
         if record is None:
             raise BadMessage("parts: no turn of this session waits for an approval")
         return Posted(id=record.id, invocation=record.invocation)
-
-    async def _decide(self, id: str, given: dict[str, Any]) -> None:
-        client = self.desk.client
-        seen = await client.approval(id)
-        if seen.status != "pending":
-            return  # the client sends it with every later message of this turn
-        reason = str(given.get("reason") or "")
-        try:
-            if given["approved"]:
-                await client.approve(id, seen.digest, reason=reason)
-            else:
-                await client.reject(id, seen.digest, reason=reason)
-        except ApprovalDecided:
-            return  # by somebody else, at the same moment: the stream tells how
 
 
 def sdk_version(request: Request) -> int:

@@ -41,8 +41,8 @@ ABORT = "agentdur.abort"
 HEARTBEAT = b": still here\n\n"
 _STATUS: dict[type[AgentdurError], int] = {
     errors.UnknownService: 404, errors.UnknownInvocation: 404, errors.WrongStatus: 409,
-    errors.JournalGone: 410, errors.ValueTooLarge: 413, errors.Overloaded: 429, errors.NotRunning: 503,
-    CallerError: 400, StoreError: 503,
+    errors.UnknownApproval: 404, errors.JournalGone: 410, errors.ValueTooLarge: 413,
+    errors.Overloaded: 429, errors.NotRunning: 503, CallerError: 400, StoreError: 503,
 }  # fmt: skip
 _log = logging.getLogger("agentdur.sessions")
 _encode = msgspec.json.Encoder().encode
@@ -64,13 +64,16 @@ class Desk:
 
     async def about(self, chat: Chat, key: str) -> About | None:
         """What is known of a session, None when there is none."""
-        raw = await self.client.state(chat.name, key, "about")
-        return None if raw is None else msgspec.json.decode(raw, type=About)
+        return await self.decoded(chat, key, "about", About)
 
     async def record(self, chat: Chat, key: str, turn: int) -> TurnRecord | None:
         """What is known of a turn that ended."""
-        raw = await self.client.state(chat.name, key, turn_name(turn))
-        return None if raw is None else msgspec.json.decode(raw, type=TurnRecord)
+        return await self.decoded(chat, key, turn_name(turn), TurnRecord)
+
+    async def decoded(self, chat: Chat, key: str, name: str, type_: type[T]) -> T | None:
+        """A state value of a session, None when it is absent."""
+        raw = await self.client.state(chat.name, key, name)
+        return None if raw is None else msgspec.json.decode(raw, type=type_)
 
     async def known(self, chat: Chat, key: str) -> About:
         """What is known of a session; UnknownSession."""
@@ -95,6 +98,29 @@ class Desk:
             return msgspec.convert(await self.client.attach(posted.invocation), Reply)
         except UnknownInvocation:
             raise TerminalError("this turn is no longer kept", 410) from None
+
+    async def still_asked(self, asked: dict[str, str]) -> bool:
+        """Leaves what is not decided yet of the approvals (the values), and says whether there is any."""
+        for call, id in list(asked.items()):
+            try:
+                if (await self.client.approval(id)).status != "pending":
+                    del asked[call]
+            except errors.UnknownApproval:  # it is only about to be asked
+                continue
+        return bool(asked)
+
+    async def decide(self, id: str, approved: bool, reason: str) -> None:
+        """Answer an approval. UnknownApproval; what was decided before stays so, and the stream tells how."""
+        seen = await self.client.approval(id)
+        if seen.status != "pending":
+            return
+        try:
+            if approved:
+                await self.client.approve(id, seen.digest, reason=reason)
+            else:
+                await self.client.reject(id, seen.digest, reason=reason)
+        except errors.ApprovalDecided:
+            return
 
 
 def answering(spell: Speller) -> Callable[[Endpoint], Endpoint]:

@@ -6,6 +6,7 @@ import pytest
 
 from agentdur.sessions.errors import StreamVoided
 from agentdur.sessions.openai_words import Said
+from agentdur.sessions.responses_teller import since
 from agentdur.sessions.words import Reply
 
 
@@ -56,3 +57,11 @@ def test_an_answer_shorter_than_what_was_sent_is_an_error():
     one.void(1)
     with pytest.raises(StreamVoided):
         one.rest(reply("hello"))
+
+
+def test_of_a_delta_what_comes_after_a_number_is_sent():
+    delta = {"type": "d", "sequence_number": 9, "delta": "hello"}  # the characters are 5 to 9
+    assert since(delta, 4) == delta
+    assert since(delta, 6) == {**delta, "delta": "llo"}
+    assert since(delta, 9) is None
+    assert since({"type": "x", "sequence_number": 3}, 2) is not None
