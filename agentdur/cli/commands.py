@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from agentdur import server
 from agentdur.cli.admin_api import AdminApi, admin_url
-from agentdur.cli.demo import run_demo
+from agentdur.cli.demo import run_chat, run_demo
 from agentdur.cli.deployments import deployments
 from agentdur.cli.endpoint import endpoint
 from agentdur.cli.invocations import Json, invocations
@@ -58,6 +58,9 @@ AdminUrl = Annotated[
         "--admin-url", help="The server's admin API; default: where the settings put it.", show_default=False
     ),
 ]
+
+
+CHAT_FILE = "agentdur-demo-chat.db"
 
 
 @app.command()
@@ -162,8 +165,19 @@ def status(admin: AdminUrl = None, file: ConfigFile = None, as_json: Json = Fals
 
 
 @app.command()
-def demo() -> None:
-    """Watch an agent being killed in the middle of its work, and going on."""
+def demo(
+    what: Annotated[
+        Literal["crash", "chat"], typer.Argument(help="crash: an agent is killed; chat.")
+    ] = "crash",
+    *,
+    store: Annotated[
+        str | None, typer.Option(help="Where the chat is remembered.", show_default=False)
+    ] = None,
+    session: Annotated[str, typer.Option(help="Which chat.")] = "demo",
+) -> None:
+    """Watch an agent being killed in the middle of its work and going on, or talk to one."""
+    if what == "chat":
+        raise typer.Exit(run_chat(store or f"sqlite:///{CHAT_FILE}", session))
     raise typer.Exit(run_demo(say))
 
 

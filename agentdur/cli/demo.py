@@ -16,6 +16,15 @@ KILL_AT = STEPS[2]
 PROGRAM = "import sys; from agentdur.cli.demo_agent import start; start(sys.argv[1])"
 
 
+CHAT = "import sys; from agentdur.cli.demo_chat import start; start(*sys.argv[1:])"
+
+
+def run_chat(store: str, session: str) -> Exit:
+    """A session in the terminal, in a process of its own: it imports what most commands do not need."""
+    ended = subprocess.call([sys.executable, "-c", CHAT, store, session])
+    return Exit.OK if ended == 0 else Exit.FAILURE
+
+
 def run_demo(say: Callable[[str], None]) -> Exit:
     """Tell what happens as it happens; FAILURE when the agent did not come to its end."""
     with tempfile.TemporaryDirectory(prefix="agentdur-demo-") as folder:
