@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agentdur.agent import Agent
+from agentdur.sdk.approval import ApprovalRecord
 from agentdur.sdk.client import EngineClient
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.server import App
@@ -206,20 +207,24 @@ class Terminal:
         if said[:1].lower() == "y":
             await self.client.approve(record.id, record.digest, by="terminal")
         elif said[:1].lower() == "e":
-            await self.edit(record.id, record.digest)
+            await self.edit(record)
         else:
             reason = await self._asked("  why not?> ") or ""
             await self.client.reject(record.id, record.digest, by="terminal", reason=reason)
 
-    async def edit(self, id: str, digest: str) -> None:
-        """Another payload instead, until it is JSON."""
-        while (text := await self._asked("  as JSON> ")) is not None:
+    async def edit(self, record: ApprovalRecord) -> None:
+        """Something else instead (of a tool, other arguments), until it is JSON."""
+        of_tool = isinstance(record.payload, dict) and "arguments" in record.payload
+        what = "the arguments" if of_tool else "all of it"
+        while (text := await self._asked(f"  {what} as JSON> ")) is not None:
             try:
                 payload = msgspec.json.decode(text)
             except msgspec.DecodeError as wrong:
                 self.console.print(Text(f"  {wrong}", style="red"))
                 continue
-            await self.client.approve(id, digest, by="terminal", payload=payload)
+            if of_tool:
+                payload = {**record.payload, "arguments": payload}
+            await self.client.approve(record.id, record.digest, by="terminal", payload=payload)
             return
         raise EOFError
 

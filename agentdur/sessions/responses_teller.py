@@ -186,10 +186,13 @@ class Teller:
         index = self._told
         self._told += 1
         self.asked[chunk.get("call") or chunk["id"]] = chunk["id"]
+        payload = chunk.get("payload")
+        if chunk.get("tool") and isinstance(payload, dict):
+            payload = payload.get("arguments", payload)
         item = {
             "id": chunk["id"], "type": "mcp_approval_request", "server_label": LABEL,
             "name": chunk.get("tool") or chunk["question"],
-            "arguments": msgspec.json.encode(chunk.get("payload")).decode(),
+            "arguments": msgspec.json.encode(payload).decode(),
         }  # fmt: skip
         yield from self._shown("response.output_item.added", index, item=item)
         yield from self._done(index, item)

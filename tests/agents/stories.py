@@ -61,6 +61,15 @@ def calls(*wanted: tuple[str, dict[str, Any]], **when: Any) -> Turn:
 
 STORIES = [
     Story(
+        example="chat", service="support", handler="turn", key="ada", model_calls=2,
+        given={"content": "Where is order 7?", "id": "m-1"},
+        turns=[
+            calls(("order", {"number": 7}), system="Help our customers.", at=0),
+            says("It left.", system="Help our customers.", at=1),
+        ],
+        answer={"id": "m-1", "turn": 1, "status": "completed", "text": "It left.", "model_calls": 2},
+    ),
+    Story(
         example="chain", service="Chain", handler="write", given="sourdough", model_calls=3,
         turns=[
             says("1. flour 2. water", system="Outline", last_user="sourdough"),
