@@ -43,5 +43,6 @@ async def tools_served() -> AsyncIterator[ToolsServed]:
         yield served
     finally:
         host.should_exit = host.force_exit = True  # sessions of the dead do not say goodbye
-        await task
+        await asyncio.wait({task}, timeout=5)
+        task.cancel()
         listener.close()

@@ -155,9 +155,10 @@ async def crashed_everywhere(
     named: str = CHAT,
     served: ToolsServed | None = None,
     *,
-    sides: tuple[bool, ...] = (False, True),
+    after: bool,
 ) -> int:
-    """Play it once undisturbed, and once for each commit with a crash there, before and after; how many."""
+    """Play it once for each commit with a crash there, before it is made or after; at last undisturbed. How
+    many commits there are."""
     llm.replace(play.script)
     model = infer_model(named)  # one client for all: making one reads all certificates
 
@@ -165,11 +166,10 @@ async def crashed_everywhere(
         return World(model, served)
 
     points = 0
-    for after in sides:
-        for limit in range(1, 200):
-            if not await _crash_once(stage, llm, play, (limit, after), world()):
-                break
-            points += 1
+    for limit in range(1, 200):
+        if not await _crash_once(stage, llm, play, (limit, after), world()):
+            break
+        points += 1
     return points
 
 
