@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agentdur import ObjectContext, TerminalError
+from agentdur.core import journal as j
 from agentdur.sessions import Chat, Post, chat, steered
 from agentdur.sessions.words import Message
 from tests.sessions.talk import Desk, said
@@ -188,3 +189,5 @@ async def test_what_steered_a_turn_steers_it_again_after_a_crash(stage: Stage, m
     assert users == ["a", "b"]
     assert one.status == "completed"
     assert other.status in ("steered", "completed")
+    taken = [e for _, e in stage.journal(first.invocation) if isinstance(e, j.Run) and e.name == "steer"]
+    assert len(taken) == (other.status == "steered")
