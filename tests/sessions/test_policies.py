@@ -168,7 +168,7 @@ async def test_a_message_that_comes_too_late_to_steer_has_a_turn_of_its_own(stag
 @pytest.mark.parametrize("moment", [0, 1])
 async def test_what_steered_a_turn_steers_it_again_after_a_crash(stage: Stage, moment: int):
     """Crashed while the message is under way, or while the round it was put before is thought about."""
-    looper = Looper(2)
+    looper = Looper(3)
     talk = chat(looper, name="Looper", policy="steer")
     await stage.start(talk)
     first = await stage.client.object_call(talk.post, "s", Post(content="a", id="a"))
