@@ -66,7 +66,8 @@ async def test_a_stream_says_what_the_whole_answer_says(stage: Stage, llm: Scrip
         ]  # fmt: skip
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert text == "Let me look.\n\nIt is on its way."
-    assert len([c for c in chunks if c.choices and c.choices[0].delta.content]) > 3
+    # A reader that is slower than the model gets several pieces as one; the two turns are never one.
+    assert len([c for c in chunks if c.choices and c.choices[0].delta.content]) >= 2
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
     assert chunks[-1].choices == []
     assert chunks[-1].usage is not None
