@@ -20,7 +20,7 @@ from tests.crash.agents import BRANCHES, STEPS
 
 ROOT = Path(__file__).parents[2]
 KILLS = 55
-ALIVE_SECONDS = (0.05, 0.3)
+ALIVE_SECONDS = (0.1, 0.5)
 CLIENTS = 4
 KEYS = ("a", "b")
 KINDS = ("chain", "fan", "ask", "add")
