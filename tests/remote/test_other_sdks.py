@@ -47,6 +47,14 @@ def java(folder: Path) -> list[str]:
     return ["java", "-cp", "target/classes:target/dependency/*", "services.Main"]
 
 
+def listens(port: int) -> bool:
+    """Whether somebody is there. A socket that asks often enough for a free port may be given it itself, and
+    be connected to nobody but itself."""
+    with socket.socket() as asking:
+        connected = asking.connect_ex(("127.0.0.1", port)) == 0
+        return connected and asking.getsockname() != asking.getpeername()
+
+
 Built: TypeAlias = tuple[Path, list[str], str]
 """Where the services are, the command that serves them, the first part of their names."""
 SDKS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
@@ -71,7 +79,7 @@ class OtherWorld(World):
     def up(self) -> None:
         """Some speak HTTP/2 only: that the port is open has to do."""
         wait_until_up(f"{self.admin.base_url}/health", f"{self.client.base_url}/restate/health")
-        until(lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0, "the endpoint")
+        until(lambda: listens(self.port), "the endpoint")
 
     def of(self, kind: str) -> str:
         return f"{self.prefix}{kind}"
