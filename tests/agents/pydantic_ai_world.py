@@ -99,8 +99,10 @@ async def _approve_all(stage: Stage) -> None:
 async def approving(stage: Stage) -> None:
     """A person who says yes to everything."""
     while True:
+        # Not wait_for: in Python 3.11 it swallows a cancellation that comes when the other has just ended.
         with suppress(AgentdurError, RuntimeError, TimeoutError):
-            await asyncio.wait_for(_approve_all(stage), 5)
+            async with asyncio.timeout(5):
+                await _approve_all(stage)
         await asyncio.sleep(0.005)
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentdur import TerminalError
 from agentdur.core.ports import Filter
@@ -84,7 +85,10 @@ async def test_crashed_at_every_commit_an_example_answers_the_same(
 @IN_MEMORY
 async def test_the_one_who_lost_the_race_hangs_up(stage: Stage, llm: ScriptedLLM):
     (story,) = [story for story in STORIES if story.example == "racing"]
-    llm.replace(story.turns)
+    hare, tortoise = story.turns
+    llm.replace(
+        [replace(hare, delay_ms=500), tortoise]
+    )  # who answers at once may win before the other has asked
     await stage.start(*story.app.services)
     await told(stage, story)
     await until(lambda: {e.outcome for e in requests(llm.ledger())} == {"answered", "client_gone"}, "silence")

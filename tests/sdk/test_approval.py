@@ -280,6 +280,7 @@ async def test_questions_are_listed_oldest_first_page_by_page(stage: Stage):
     for n in range(5):
         await stage.client.service_send(ask, f"question {n}")
         await asked(stage, n + 1)
+        await asyncio.sleep(0.002)  # ages are told in milliseconds
     await stage.client.service_send(publish, None)
     everything = await asked(stage, 6)
     assert [record.question for record in everything] == [f"question {n}" for n in range(5)] + ["publish?"]
