@@ -14,11 +14,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from agentdur.admin.batch import batch_routes
 from agentdur.admin.deployments import deployments_routes
 from agentdur.admin.errors import install_errors
 from agentdur.admin.invocations import invocations_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
+from agentdur.admin.state import state_routes
 from agentdur.core.ports import Engine
 from agentdur.runtime.remote.deployments import Deployments
 
@@ -93,6 +95,8 @@ def create_admin(
         return {"cluster_name": "agentdur"}
 
     app.include_router(services_routes(engine, openapi))
+    app.include_router(state_routes(engine))
+    app.include_router(batch_routes(engine))
     app.include_router(invocations_routes(engine))
     if deployments is not None:
         app.include_router(deployments_routes(deployments, engine, version_of))

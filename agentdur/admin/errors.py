@@ -29,6 +29,7 @@ from agentdur.core.errors import (
     UnknownHandler,
     UnknownInvocation,
     UnknownService,
+    ValueTooLarge,
     WrongStatus,
 )
 
@@ -43,6 +44,7 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
     JournalGone: HTTPStatus.GONE,
     NotForWorkflows: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooEarly: HTTPStatus.TOO_EARLY,
+    ValueTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     NotRunning: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreError: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -100,6 +100,31 @@ class Filter(Struct, frozen=True, kw_only=True):
     internal: bool = True
 
 
+class Selection(Struct, frozen=True, kw_only=True):
+    """Which invocations are meant; None and () mean any. `statuses`: as they are shown, so that `running`,
+    `backing-off` and `ready` are three, and also `succeeded` and `failed`. `created_after`,
+    `created_before`: ms since epoch, exclusive. `after`: where a Page ended."""
+
+    service: str | None = None
+    handler: str | None = None
+    key: str | None = None
+    deployment: str | None = None
+    statuses: tuple[str, ...] = ()
+    created_after: int | None = None
+    created_before: int | None = None
+    internal: bool = True
+    limit: int = 100
+    after: int | None = None
+
+
+class Page(Struct, frozen=True):
+    """Invocations, newest first, JSON-able. `after`: there may be more, ask again after this; they may be
+    fewer than were asked for."""
+
+    invocations: list[dict[str, Any]]
+    after: int | None = None
+
+
 class Store(Protocol):
     """Durable data. Every method raises StoreError subclasses only."""
 
@@ -280,6 +305,13 @@ class Engine(Protocol):
     async def state(self, service: str, key: str, name: str) -> bytes | None:
         """One state value of a key, as committed; None when it is absent."""
 
+    async def values(self, key: ObjectAddress) -> tuple[str, dict[str, bytes]]:
+        """(version, all state values) of a key, as committed; the version goes along with an edit."""
+
+    async def edit_state(self, key: ObjectAddress, values: dict[str, bytes], version: str | None) -> None:
+        """Replace a key's whole state when no exclusive handler runs there, after those that wait. With a
+        version, silently nothing when the state is another one by then. ValueTooLarge."""
+
     async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
         """Everything known about one invocation, JSON-able: status, times, journal, attempts."""
 
@@ -290,16 +322,28 @@ class Engine(Protocol):
     async def list(self, which: Filter) -> list[dict[str, Any]]:
         """Newest first, JSON-able, without journals."""
 
+    async def select(self, which: Selection) -> Page:
+        """The invocations that are meant, some at a time."""
+
     async def operate(
         self,
         action: Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"],
         invocation: InvocationId,
         deployment: str = "keep",
+        *,
+        dry_run: bool = False,
     ) -> bool:
         """Do it. True: done. False: under way (cancel of one that runs). Raises UnknownInvocation,
-        WrongStatus, TooEarly. `deployment`: where a resumed one goes on, `keep`, `latest` or an id."""
+        WrongStatus, TooEarly. `deployment`: where a resumed one goes on, `keep`, `latest` or an id.
+        `dry_run`: answers and raises as if, and changes nothing."""
 
     async def restart_as_new(
-        self, invocation: InvocationId, from_entry: int = 0, deployment: str = "latest"
+        self,
+        invocation: InvocationId,
+        from_entry: int = 0,
+        deployment: str = "latest",
+        *,
+        dry_run: bool = False,
     ) -> InvocationId:
-        """A new invocation with the same input and the journal up to `from_entry`."""
+        """A new invocation with the same input and the journal up to `from_entry`; of a dry run the old
+        one."""

@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 
 from agentdur.core import commands as c
 from agentdur.core import journal as j
 from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.errors import (
-    BadRequest,
     IdempotencyNotAllowed,
     JournalGone,
-    NotForWorkflows,
     StoreError,
-    TooEarly,
     UnknownHandler,
     UnknownInvocation,
     ValueTooLarge,
-    WrongStatus,
 )
-from agentdur.core.ids import BadId, InvocationId, parse_id
-from agentdur.core.machine.operate import check_resumed
+from agentdur.core.ids import InvocationId
 from agentdur.core.machine.propose import retention
 from agentdur.core.machine.submit import ALREADY_INVOKED
-from agentdur.core.ports import Answer, Filter, Receipt, Request, Store, Stream
-from agentdur.core.state import Edit, Invocation, Status
+from agentdur.core.ports import Answer, Filter, Page, Receipt, Request, Selection, Store, Stream
+from agentdur.core.state import Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, Target
 from agentdur.runtime import views
 from agentdur.runtime.drivers.inproc import InProcess
 from agentdur.runtime.drivers.remote import Remote
 from agentdur.runtime.drivers.router import Router
 from agentdur.runtime.engine import Machine
+from agentdur.runtime.operators import Action, Operators
 from agentdur.runtime.reader import Nothing, Subject
 from agentdur.runtime.remote.deployments import Deployments, Signer
 from agentdur.runtime.retention import Sweeper
@@ -44,8 +40,6 @@ from agentdur.sdk.branch import install
 from agentdur.sdk.client import EngineClient
 from agentdur.sdk.context import Limits
 from agentdur.sdk.service import Handler
-
-Action = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"]
 
 
 class Knobs:
@@ -100,12 +94,22 @@ class Engine:
         )  # fmt: skip
         self.remote: Remote
         self.machine: Machine
+        self.operators: Operators
         self.driver: InProcess
 
     @property
     def catalog(self) -> Catalog:
         """What is served."""
         return self._catalog
+
+    @property
+    def entry_size(self) -> int:
+        """The largest payload, bytes."""
+        return self.knobs.entry_size
+
+    def serves(self, service: str, handler: str) -> bool:
+        """Whether this process runs the handler."""
+        return (service, handler) in self._handlers
 
     # -- life
 
@@ -120,6 +124,7 @@ class Engine:
         self.remote = Remote(self.machine, self.deployments, self.knobs.live_attempts)
         self.deployments.running = self.remote.runs_at
         self.driver.journal_max = self.remote.journal_max = self.knobs.journal_length
+        self.operators = Operators(self, self.machine)
         self.deployments.load(self.store.deployments())
         try:
             self.machine.recover()
@@ -166,7 +171,7 @@ class Engine:
         self.machine.check_alive()
         self.machine.writer.touch()
         self.machine.writer.writes.deployments[deployment] = record
-        await self._durable()
+        await self.durable()
 
     # -- submissions
 
@@ -231,10 +236,10 @@ class Engine:
         return future
 
     async def _after(self, number: int, answer: Answer) -> Answer:
-        await self._durable(number)
+        await self.durable(number)
         return answer
 
-    async def _durable(self, number: int | None = None) -> None:
+    async def durable(self, number: int | None = None) -> None:
         """Until a commit (default: the one being collected) is done; may be cancelled freely."""
         writer = self.machine.writer
         future = writer.durable(writer.number if number is None else number)
@@ -258,7 +263,7 @@ class Engine:
         return message.id, self._receipt(receipt, machine.writer.number)
 
     async def _receipt(self, receipt: Receipt, number: int) -> Receipt:
-        await self._durable(number)
+        await self.durable(number)
         return receipt
 
     def lookup(self, target: Target, idempotency_key: str | None) -> InvocationId:
@@ -268,10 +273,10 @@ class Engine:
     # -- results
 
     def _known(self, invocation: InvocationId) -> tuple[Invocation, int]:
-        slot, state = self._slot(invocation)
+        slot, state = self.slot(invocation)
         return state, slot.touched
 
-    def _slot(self, invocation: InvocationId) -> tuple[Slot, Invocation]:
+    def slot(self, invocation: InvocationId) -> tuple[Slot, Invocation]:
         self.machine.check_alive()
         slot = self.machine.slots.find(invocation)
         if slot is None or slot.state is None:
@@ -296,7 +301,7 @@ class Engine:
     def stream(self, invocation: InvocationId, after: str | None = None) -> Stream:
         """What it streams, from its beginning or after an event."""
         position = read_position(after)
-        slot, state = self._slot(invocation)
+        slot, state = self.slot(invocation)
         if position.ended:
             return Nothing()
         ended = state.head.result is not None
@@ -311,7 +316,7 @@ class Engine:
         """Complete an awakeable or a named signal."""
         self.machine.check_alive()
         self.machine.dispatch(c.SignalTo(invocation, signal, result))
-        await self._durable()
+        await self.durable()
 
     async def settle(self, promise: PromiseAddress, result: j.Result) -> bool:
         """Complete a durable promise."""
@@ -320,102 +325,36 @@ class Engine:
         if before is not None and before.result is not None:
             return False
         self.machine.dispatch(c.SettlePromise(promise, result))
-        await self._durable()
+        await self.durable()
         return True
 
     async def edit_state(self, key: ObjectAddress, values: dict[str, bytes], version: str | None) -> None:
         """Replace a key's whole state, after the handler that runs."""
-        self.machine.check_alive()
-        edit = Edit(tuple(sorted(values.items())), version)
-        self.machine.dispatch(c.EditState(key, edit))
-        await self._durable()
+        await self.operators.edit_state(key, values, version)
 
     # -- operators
 
-    async def operate(self, action: Action, invocation: InvocationId, deployment: str = "keep") -> bool:
+    async def operate(
+        self, action: Action, invocation: InvocationId, deployment: str = "keep", *, dry_run: bool = False
+    ) -> bool:
         """Cancel, kill, pause, resume or purge."""
-        _check_form(deployment)
-        state, _ = self._known(invocation)
-        status = state.head.status
-        begun = status not in (Status.SCHEDULED, Status.INBOXED)
-        if action in ("cancel", "kill") and status is Status.COMPLETED:
-            raise WrongStatus(f"The invocation '{invocation}' was already completed.")
-        chosen = self._resumed_at(state, deployment) if action == "resume" else None
-        messages: dict[Action, c.ToInvocation] = {
-            "cancel": c.SignalTo(invocation, j.CANCEL_SIGNAL, j.VOID),
-            "kill": c.Kill(invocation),
-            "pause": c.Pause(invocation),
-            "resume": c.Resume(invocation, chosen),
-            "purge": c.Purge(invocation),
-            "purge-journal": c.Purge(invocation, journal_only=True),
-        }
-        self.machine.dispatch(messages[action])
-        await self._durable()
-        if action == "pause":
-            return status is not Status.INVOKED
-        return not (action == "cancel" and begun)
-
-    def _resumed_at(self, state: Invocation, wanted: str) -> str | None:
-        """Where it goes on; the status is judged before anybody looks for a deployment."""
-        own = self._serves(state)
-        if wanted == "keep" or (wanted == "latest" and own):
-            return state.head.deployment
-        check_resumed(state, elsewhere=True)
-        if wanted != "latest" and state.head.deployment is None:
-            return wanted  # the machine refuses it
-        return self._chosen(state, wanted)[0]
-
-    def _serves(self, state: Invocation) -> bool:
-        target = state.spec.target
-        return (target.service, target.handler) in self._handlers
-
-    def _chosen(self, state: Invocation, wanted: str) -> tuple[str | None, int | None]:
-        """(deployment, protocol version) to go on with; nothing for the handlers of this process."""
-        target, head = state.spec.target, state.head
-        if wanted == "keep":
-            return head.deployment, head.protocol
-        if wanted == "latest" and (self._serves(state) or head.deployment is None):
-            return None, None
-        found = self.deployments.chosen(wanted, target.service, head.protocol)
-        return found.id, head.protocol
+        return await self.operators.operate(action, invocation, deployment, dry_run=dry_run)
 
     async def restart_as_new(
-        self, invocation: InvocationId, from_entry: int = 0, deployment: str = "latest"
+        self,
+        invocation: InvocationId,
+        from_entry: int = 0,
+        deployment: str = "latest",
+        *,
+        dry_run: bool = False,
     ) -> InvocationId:
         """A new invocation with the same input and the journal up to `from_entry`."""
-        _check_form(deployment)
-        state, touched = self._known(invocation)
-        status = state.head.status
-        if status in (Status.SCHEDULED, Status.INBOXED):
-            raise TooEarly(f"The invocation '{invocation}' cannot be restarted because it's not running yet.")
-        if state.spec.target.handler_kind is HandlerKind.WORKFLOW:
-            raise NotForWorkflows(invocation)
-        if status is not Status.COMPLETED:
-            raise WrongStatus(f"The invocation '{invocation}' is still running.")
-        if not state.journal_kept:
-            raise JournalGone(invocation)
-        await self._durable(touched)
-        row = self.store.invocation(invocation)
-        if row is None:
-            raise UnknownInvocation(invocation)
-        entries = self.store.journal(row.seq)
-        prefix = views.prefix(entries, from_entry)
-        if prefix is None:
-            raise BadRequest(f"from={from_entry} is not an entry whose commands are all completed")
-        spec = state.spec
-        begins_at, protocol = None, None  # the newest, whichever that is then
-        if deployment != "latest":
-            begins_at, protocol = self._chosen(state, deployment)
-        new = self.machine.names.beside(invocation)
-        self.machine.dispatch(
-            c.Submit(
-                id=new, target=spec.target, invoked_by="restart_as_new", prefix=prefix,
-                restarted_from=invocation, completion_retention_ms=spec.completion_retention_ms,
-                journal_retention_ms=spec.journal_retention_ms, deployment=begins_at, protocol=protocol,
-            )
-        )  # fmt: skip
-        await self._durable()
-        return new
+        return await self.operators.restart_as_new(invocation, from_entry, deployment, dry_run=dry_run)
+
+    async def select(self, which: Selection) -> Page:
+        """Those that have something in common, newest first."""
+        await self._readable()
+        return await self.operators.select(which)
 
     # -- views
 
@@ -423,12 +362,18 @@ class Engine:
         """Until what is being committed can be read; the StoreError when the store has failed."""
         if self.machine.error is not None:
             raise self.machine.error
-        await self._durable(self.machine.writer.number - 1)
+        await self.durable(self.machine.writer.number - 1)
 
     async def state(self, service: str, key: str, name: str) -> bytes | None:
         """One state value of a key, as committed."""
         await self._readable()
         return self.store.value(ObjectAddress(service, key), name)
+
+    async def values(self, key: ObjectAddress) -> tuple[str, dict[str, bytes]]:
+        """(version, all state values) of a key, as committed."""
+        await self._readable()
+        values = self.store.values(key)
+        return self.operators.version_of(values), values
 
     async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
         """Everything known about one invocation."""
@@ -460,12 +405,3 @@ def stored_answer(state: Invocation) -> Answer:
     assert state.head.completed_at is not None
     expires_at = state.head.completed_at + state.spec.completion_retention_ms
     return Answer(state.id, state.head.result, expires_at, state.spec.target)
-
-
-def _check_form(deployment: str) -> None:
-    """BadRequest when it is neither `keep` nor `latest`, nor what an id looks like."""
-    if deployment not in ("keep", "latest"):
-        try:
-            parse_id("dp", deployment)
-        except BadId as error:
-            raise BadRequest(f"deployment: {deployment!r} is none: {error}") from error
