@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -11,18 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentdur.admin.errors import MethodNotAllowed, Unreadable, json_only
 from agentdur.admin.services import Json, instant_ns, service_view
+from agentdur.core.catalog import IN_PROCESS, ServiceMeta
 from agentdur.core.durations import BadDuration, parse_duration
 from agentdur.core.errors import BadRequest, DeploymentInUse
 from agentdur.core.ids import BadId, parse_id
 from agentdur.core.ports import Engine, Filter
 from agentdur.core.state import Status
 from agentdur.runtime.remote.deployments import Asked, Changes, Deployment, Deployments
+from agentdur.wire.discovery import VERSION_MAX, VERSION_MIN
 from agentdur.wire.manifest import Override
 from agentdur.wire.values import DURATION_MS_MAX
 
 JSON = [Depends(json_only)]
 NO_AUTH = "auth: this server has no Google identity; give an authorization header in additional_headers"
 NO_PLACE = "give the uri of an endpoint, or the arn of a Lambda function"
+OWN_URI = "agentdur://in-process/"
 NOT_COMPLETED = tuple(status.value for status in Status if status is not Status.COMPLETED)
 USERS_SHOWN_MAX = 3
 """So many invocations are named that keep a deployment."""
@@ -111,7 +115,8 @@ def deployments_routes(deployments: Deployments, engine: Engine, version_of: Ver
     @routes.get("/deployments")
     async def list_deployments() -> Json:
         """All of them."""
-        return {"deployments": [deployment_view(one, whole=False) for one in deployments.all.values()]}
+        own = [own_view(deployments, whole=False)] if deployments.own.shown else []
+        return {"deployments": own + [deployment_view(one, whole=False) for one in deployments.all.values()]}
 
     @routes.post("/deployments", status_code=HTTPStatus.CREATED, dependencies=JSON)
     async def register(given: Registration, request: Request) -> Response:
@@ -142,12 +147,14 @@ def deployments_routes(deployments: Deployments, engine: Engine, version_of: Ver
     @routes.get("/deployments/{deployment}")
     async def get_deployment(deployment: str) -> Json:
         """One, with its services."""
+        if deployment == IN_PROCESS and deployments.own.shown:
+            return own_view(deployments, whole=True)
         return deployment_view(deployments.get(known_form(deployment)), whole=True)
 
     @routes.delete("/deployments/{deployment}", status_code=HTTPStatus.ACCEPTED)
     async def remove(deployment: str, force: bool = False, drained: bool = False) -> Response:
         """Forget it: with `drained` only when nothing needs it, with `force` at once."""
-        deployments.get(known_form(deployment))
+        deployments.get(registered(deployment))
         if not force and not drained:
             return Response(status_code=HTTPStatus.NOT_IMPLEMENTED)  # as the reference answers
         if not force:
@@ -183,7 +190,7 @@ def _add_changes(routes: APIRouter, deployments: Deployments, version_of: Versio
             headers=given.additional_headers,
             overwrite=given.overwrite, dry_run=given.dry_run,
         )  # fmt: skip
-        return deployment_view(await deployments.update(known_form(deployment), changes), whole=True)
+        return deployment_view(await deployments.update(registered(deployment), changes), whole=True)
 
     @routes.put("/deployments/{deployment}", deprecated=True, dependencies=JSON)
     async def put(deployment: str, given: Update, request: Request) -> Json:
@@ -200,6 +207,33 @@ def known_form(deployment: str) -> str:
     except BadId as error:
         raise Unreadable(f"bad deployment id {deployment!r}: {error}") from error
     return deployment
+
+
+def registered(deployment: str) -> str:
+    """The id; BadRequest when it cannot be one, or is this process."""
+    if deployment == IN_PROCESS:
+        raise BadRequest("The services of this process are no registered deployment: change them in its App")
+    return known_form(deployment)
+
+
+def own_view(deployments: Deployments, *, whole: bool) -> Json:
+    """This process as a deployment: clients look up the one of each service."""
+    return {
+        "id": IN_PROCESS,
+        "uri": OWN_URI,
+        "protocol_type": "BidiStream",
+        "http_version": "HTTP/2.0",
+        "created_at": instant_ns(deployments.since),
+        "min_protocol_version": VERSION_MIN,
+        "max_protocol_version": VERSION_MAX,
+        "services": _services(deployments.own.shown.values(), whole=whole),
+    }
+
+
+def _services(metas: Iterable[ServiceMeta], *, whole: bool) -> list[Json]:
+    if whole:
+        return [service_view(meta) for meta in metas]
+    return [{"name": meta.name, "revision": meta.revision} for meta in metas]
 
 
 def deployment_view(one: Deployment, *, whole: bool) -> Json:
@@ -220,10 +254,7 @@ def deployment_view(one: Deployment, *, whole: bool) -> Json:
         "created_at": instant_ns(record.created_at),
         "min_protocol_version": one.min_version,
         "max_protocol_version": one.max_version,
-        "services": [
-            service_view(meta) if whole else {"name": meta.name, "revision": meta.revision}
-            for meta in one.services.values()
-        ],
+        "services": _services(one.services.values(), whole=whole),
     }
     optional = {
         "additional_headers": record.headers, "metadata": record.metadata, "sdk_version": record.sdk_version,

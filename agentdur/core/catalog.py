@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from agentdur.core.ids import encode_id
 from agentdur.core.retry import RetryPolicy
 from agentdur.core.target import HandlerKind, ServiceKind, Target
 
@@ -14,6 +15,9 @@ Schema: TypeAlias = dict[str, Any] | bool
 DAY_MS = 24 * 60 * 60 * 1000
 INTERNAL_PREFIX = "agentdur."
 """Services whose names begin so are agentdur's own: handlers call them, nobody is shown them."""
+
+IN_PROCESS = encode_id("dp", b"agentdur process")
+"""The deployment that this process is, as people and clients are shown it; the same in every process."""
 
 
 def is_internal(service: str) -> bool:
@@ -79,7 +83,7 @@ class ServiceMeta(Struct, frozen=True, kw_only=True):
     documentation: str = ""
     metadata: dict[str, str] = {}
     revision: int = 1
-    deployment_id: str = ""
+    deployment_id: str = IN_PROCESS
 
     @property
     def keyed(self) -> bool:

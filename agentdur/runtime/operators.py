@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from agentdur.core import commands as c
 from agentdur.core import journal as j
+from agentdur.core.catalog import IN_PROCESS
 from agentdur.core.errors import (
     BadRequest,
     JournalGone,
@@ -79,7 +80,7 @@ class Operators:
         begun = status not in BEFORE
         if action in ("cancel", "kill") and status is Status.COMPLETED:
             raise WrongStatus(f"The invocation '{invocation}' was already completed.")
-        chosen = self._resumed_at(state, deployment) if action == "resume" else None
+        chosen = self._resumed_at(state, self._meant(state, deployment)) if action == "resume" else None
         messages: dict[Action, c.ToInvocation] = {
             "cancel": c.SignalTo(invocation, j.CANCEL_SIGNAL, j.VOID),
             "kill": c.Kill(invocation),
@@ -107,6 +108,10 @@ class Operators:
         if wanted != "latest" and state.head.deployment is None:
             return wanted  # the machine refuses it
         return self._chosen(state, wanted)[0]
+
+    def _meant(self, state: Invocation, wanted: str) -> str:
+        """This process by its id is what `latest` is for handlers that run here."""
+        return "latest" if wanted == IN_PROCESS and self._serves(state) else wanted
 
     def _serves(self, state: Invocation) -> bool:
         target = state.spec.target
@@ -139,7 +144,7 @@ class Operators:
         spec = state.spec
         begins_at, protocol = None, None  # the newest, whichever that is then
         if deployment != "latest":
-            begins_at, protocol = self._chosen(state, deployment)
+            begins_at, protocol = self._chosen(state, self._meant(state, deployment))
         if dry_run:
             return invocation
         new = self._machine.names.beside(invocation)

@@ -29,6 +29,7 @@ from agentdur.runtime.drivers.remote import Remote
 from agentdur.runtime.drivers.router import Router
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.operators import Action, Operators
+from agentdur.runtime.own import KEPT_AS, KEPT_IN, KEPT_MAX, kept_at
 from agentdur.runtime.reader import Nothing, Subject
 from agentdur.runtime.remote.deployments import Deployments, Signer
 from agentdur.runtime.retention import Sweeper
@@ -89,8 +90,8 @@ class Engine:
         self._retention: dict[tuple[str, str, bool], tuple[int, int]] = {}
         self._world, self._committer = world or RealWorld(), committer
         self.deployments = Deployments(
-            catalog, defaults or HandlerOptions(), world=self._world, save=self._save, changed=self._serve,
-            signer=signer,
+            catalog, defaults or HandlerOptions(), world=self._world, save=self._save, keep=self._keep,
+            changed=self._serve, signer=signer,
         )  # fmt: skip
         self.remote: Remote
         self.machine: Machine
@@ -125,7 +126,8 @@ class Engine:
         self.deployments.running = self.remote.runs_at
         self.driver.journal_max = self.remote.journal_max = self.knobs.journal_length
         self.operators = Operators(self, self.machine)
-        self.deployments.load(self.store.deployments())
+        kept = self.store.states(KEPT_IN, KEPT_AS, "", KEPT_MAX)
+        self.deployments.load(self.store.deployments(), kept)
         try:
             self.machine.recover()
         except StoreError:
@@ -164,6 +166,7 @@ class Engine:
     def _serve(self, catalog: Catalog) -> None:
         """Other services than before: new calls see them from now on."""
         self._catalog = self.machine.catalog = catalog
+        self.driver.serve(catalog)
         self._retention.clear()
         self.machine.driver = Router(self.driver, self.remote)
 
@@ -171,6 +174,12 @@ class Engine:
         self.machine.check_alive()
         self.machine.writer.touch()
         self.machine.writer.writes.deployments[deployment] = record
+        await self.durable()
+
+    async def _keep(self, service: str, override: bytes) -> None:
+        self.machine.check_alive()
+        self.machine.writer.touch()
+        self.machine.writer.writes.values[(kept_at(service), KEPT_AS)] = override
         await self.durable()
 
     # -- submissions

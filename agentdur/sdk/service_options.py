@@ -180,6 +180,8 @@ def options_said(written: Written) -> tuple[str, ...]:
     said = [field for name, field in _TIMES.items() if written.get(name) is not None]
     if _lazy_state(written) is not None:
         said.append("lazy_state")
+    if written.get("ingress_private") is not None:
+        said.append("public")
     if (retry := written.get("invocation_retry_policy")) is not None:
         said += retry.given()
     return tuple(said)

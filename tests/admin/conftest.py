@@ -101,6 +101,6 @@ def openapi(service: ServiceMeta) -> dict[str, Any]:
 async def world() -> AsyncIterator[World]:
     app = App([work, room, signup])
     async with app.running("memory://") as engine:
-        admin = httpx.ASGITransport(create_admin(engine, openapi=openapi))
+        admin = httpx.ASGITransport(create_admin(engine, openapi=openapi, deployments=engine.deployments))
         async with httpx.AsyncClient(transport=admin, base_url="http://admin") as http:
             yield World(EngineClient(engine), http)

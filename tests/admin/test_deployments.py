@@ -12,6 +12,7 @@ import pytest
 from agentdur import App, Service
 from agentdur.admin.app import create_admin
 from agentdur.core import journal as j
+from agentdur.core.catalog import IN_PROCESS
 from agentdur.core.ids import InvocationId, encode_id, ulid
 from agentdur.core.ports import Request
 from agentdur.runtime.owner import Engine
@@ -78,7 +79,8 @@ async def test_what_is_registered_is_shown_and_served(desk: Desk):
     }  # fmt: skip
     listed = (await desk.http.get("/deployments")).json()["deployments"]
     assert [one["services"] for one in listed] == [
-        [{"name": "Far", "revision": 1}, {"name": "Flow", "revision": 1}]
+        [{"name": "Own", "revision": 1}],
+        [{"name": "Far", "revision": 1}, {"name": "Flow", "revision": 1}],
     ]
     far = (await desk.http.get("/services/Far")).json()
     assert (far["deployment_id"], far["revision"], far["inactivity_timeout"]) == (made["id"], 1, "0s")
@@ -132,7 +134,7 @@ REFUSED: list[tuple[dict[str, Any], int]] = [
 async def test_what_is_no_registration_is_refused(desk: Desk, body: dict[str, Any], status: int):
     answer = await desk.http.post("/deployments", json=body)
     assert answer.status_code == status, answer.text
-    assert (await desk.http.get("/deployments")).json() == {"deployments": []}
+    assert [one["id"] for one in (await desk.http.get("/deployments")).json()["deployments"]] == [IN_PROCESS]
 
 
 async def test_an_endpoint_that_is_not_there_is_told_with_its_code(desk: Desk):
@@ -258,7 +260,6 @@ async def test_an_operator_sets_options_until_the_next_registration(desk: Desk):
         ("Far", {"workflow_completion_retention": "5h"}, 400),
         ("Far", {"journal_retention": "soon"}, 422),
         ("Far", {"public": "perhaps"}, 422),
-        ("Own", {"public": False}, 400),
     ],
 )
 async def test_options_that_cannot_be_set(desk: Desk, service: str, body: dict[str, Any], status: int):
@@ -317,3 +318,18 @@ async def test_a_restarted_one_begins_where_it_is_told_to(desk: Desk, deployment
     assert (await desk.engine.attach(InvocationId(new))).result == j.Success(b'"done"')
     await until(lambda: len(desk.peers[place].asked) == 1)
     assert desk.peers[1 - place].asked == []
+
+
+async def test_this_process_is_shown_as_a_deployment_that_nobody_changes(desk: Desk):
+    """Clients look up the deployment of each service, and read what they get."""
+    own_id = (await desk.http.get("/services/Own")).json()["deployment_id"]
+    shown = await desk.http.get(f"/deployments/{own_id}")
+    assert [one["name"] for one in shown.json()["services"]] == ["Own"]
+    assert (shown.json()["min_protocol_version"], shown.json()["max_protocol_version"]) == (5, 7)
+    for method, path, body in (
+        ("PATCH", f"/deployments/{own_id}", {"uri": desk.uris[0]}), ("PUT", f"/v2/deployments/{own_id}", {}),
+        ("DELETE", f"/deployments/{own_id}?force=true", None), ("DELETE", f"/deployments/{own_id}", None),
+    ):  # fmt: skip
+        answer = await desk.http.request(method, path, json=body)
+        assert (answer.status_code, "this process" in answer.json()["message"]) == (400, True)
+    assert (await desk.http.get(f"/deployments/{own_id}")).json() == shown.json()

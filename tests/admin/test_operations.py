@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agentdur.core.catalog import IN_PROCESS
 from tests.admin.conftest import World, quick, run, step
 
 UNKNOWN = "inv_1cixoeqOzcLa6IRaXfbBYPAiNxd2EKgA9a"
@@ -79,7 +80,8 @@ async def test_only_the_deployment_that_is_there_can_be_asked_for(world: World):
     paused, done = await world.started("paused"), await world.started("completed")
     for path in (f"/invocations/{paused}/resume", f"/invocations/{done}/restart-as-new"):
         assert (await world.http.patch(path, params={"deployment": "dp_other"})).status_code == 400
-        assert (await world.http.patch(path, params={"deployment": "keep"})).status_code == 200
+        for wanted in ("keep", IN_PROCESS):
+            assert (await world.http.patch(path, params={"deployment": wanted})).status_code == 200
 
 
 async def test_a_completed_one_is_restarted_as_new_from_an_entry(world: World):

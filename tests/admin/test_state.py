@@ -80,7 +80,7 @@ async def test_a_state_that_is_none_changes_nothing(world: World, state: Any):
 
 async def test_a_value_over_the_limit_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch):
     await edit(world, {"n": "1"})
-    monkeypatch.setattr(world.client._engine.knobs, "entry_size", 10)  # type: ignore[attr-defined]  # the engine's
+    monkeypatch.setattr("agentdur.runtime.owner.Engine.entry_size", 10)
     given = await world.http.post(PATH, json={"object_key": "k", "new_state": {"n": "x" * 11}})
     assert (given.status_code, "entry-size-limit" in given.json()["message"]) == (413, True)
     assert (await shown(world))["state"] == {"n": "1"}

@@ -222,7 +222,7 @@ async def test_what_is_no_function_of_handlers_is_refused(
         cloud.aws.functions[ARN] = function
     answer = await cloud.register(**body)
     assert (answer.status_code, answer.json()["restate_code"]) == (status, code), answer.text
-    assert (await cloud.http.get("/deployments")).json() == {"deployments": []}
+    assert not cloud.engine.deployments.all
 
 
 def test_large_bodies_are_compressed_where_the_function_can_read_that():

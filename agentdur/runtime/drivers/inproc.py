@@ -68,10 +68,18 @@ class InProcess:
         self.ready: deque[tuple[Slot, int]] = deque()
         self.stopping = self.hurry = False
         self._sweeper: asyncio.TimerHandle | None = None
-        times = [m.options for s in machine.catalog.services.values() for m in s.handlers.values()]
-        shortest = min((o.inactivity_timeout_ms for o in times), default=60_000) / 4000
-        self._sweep_seconds = min(max(shortest, _SWEEP_SECONDS_MIN), _SWEEP_SECONDS_MAX)
+        self._sweep_seconds = _SWEEP_SECONDS_MAX
+        self.serve(machine.catalog)
         machine.driver = self
+
+    def serve(self, catalog: Catalog) -> None:
+        """The same handlers, with these options from now on."""
+        for served in self.served.values():
+            meta = catalog.find(served.handler.service.name, served.handler.name)
+            assert meta is not None
+            served.options = meta.options
+        shortest = min((one.options.inactivity_timeout_ms for one in self.served.values()), default=60_000)
+        self._sweep_seconds = min(max(shortest / 4000, _SWEEP_SECONDS_MIN), _SWEEP_SECONDS_MAX)
 
     # -- attempts
 

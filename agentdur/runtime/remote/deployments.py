@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ from agentdur.core.errors import (
     UnknownService,
 )
 from agentdur.core.ids import encode_id, ulid
-from agentdur.core.target import ServiceKind
+from agentdur.runtime.own import OwnServices, check_retention, merge
 from agentdur.runtime.remote.discover import discover, negotiated
 from agentdur.runtime.remote.places import (
     checked_arn,
@@ -170,8 +170,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deployments:
-    """All of them. `save` stores a record (None: forgets it) and answers when that is durable; `changed` is
-    told of a new catalog."""
+    """All of them, and what this process serves itself. `save` stores a record (None: forgets it), `keep`
+    what was set for a service of this process; both answer when that is durable. `changed` is told of a new
+    catalog."""
 
     def __init__(
         self,
@@ -180,26 +181,35 @@ class Deployments:
         *,
         world: World,
         save: Callable[[str, bytes | None], Any],
+        keep: Callable[[str, bytes], Any],
         changed: Callable[[Catalog], None],
         signer: Signer | None = None,
     ) -> None:
-        self.own, self.defaults, self.signer = own, defaults, signer
-        self._world, self._save, self._changed = world, save, changed
+        self._own = OwnServices(own)
+        self.defaults, self.signer = defaults, signer
+        self._world, self._save, self._keep, self._changed = world, save, keep, changed
+        self.since = world.now()
+        """When this process began to serve, ms since the epoch."""
         self.all: dict[str, Deployment] = {}
         self.connections = Connections()
         self._changing = asyncio.Lock()
         self.running: Callable[[str], bool] = _nothing_runs
         """Whether attempts run at a deployment; the driver sets it."""
 
+    @property
+    def own(self) -> Catalog:
+        """What this process serves."""
+        return self._own.catalog
+
     def _made(self, record: Record) -> Deployment:
         return Deployment(record, self.defaults, self.signer, self.connections)
 
-    def load(self, records: list[bytes]) -> None:
-        """What was stored, at the start."""
+    def load(self, records: list[bytes], kept: Iterable[tuple[str, bytes]] = ()) -> None:
+        """What was stored, at the start; `kept`: by service of this process."""
         for data in records:
             record = _decode(data)
             self.all[record.id] = self._made(record)
-        if records:
+        if self._own.load(kept) or records:
             self._changed(self.catalog())
 
     def catalog(self) -> Catalog:
@@ -324,25 +334,29 @@ class Deployments:
         return made
 
     async def configure(self, service: str, override: Override) -> ServiceMeta:
-        """Set options of a service's newest revision; they hold until the next one."""
-        if service in self.own.services:
-            raise BadRequest(f"service {service} is served by this process: its options are in its code")
+        """Set options of a service's newest revision; they hold until the next one, or until it is declared
+        otherwise in this process."""
         async with self._changing:
+            if service in self.own.services:
+                return await self._configured_here(service, override)
             return await self._configured(service, override)
+
+    async def _configured_here(self, service: str, override: Override) -> ServiceMeta:
+        kept = self._own.merged(service, override)
+        if kept is not None:
+            await self._keep(service, kept)
+            self._own.put(service, kept)
+            self._changed(self.catalog())
+        return self.own.services[service]
 
     async def _configured(self, service: str, override: Override) -> ServiceMeta:
         found = self.find(None, service)
         if found is None:
             raise UnknownService(service)
         meta = found.services[service]
-        if override.workflow_completion_retention is not None and meta.kind is not ServiceKind.WORKFLOW:
-            raise BadRequest(f"modifying retention time for service type {meta.kind.value} is unsupported")
-        changed = msgspec.structs.asdict(override)
+        check_retention(meta, override)
         before = found.record.overrides.get(service, NOTHING_SET)
-        merged = replace(
-            before,
-            **{name: value for name, value in changed.items() if value is not None},
-        )
+        merged = merge(before, override)
         if merged != before:
             record = replace(found.record, overrides={**found.record.overrides, service: merged})
             found = self._made(record)
