@@ -113,7 +113,7 @@ OWN: dict[type, dict[str, st.SearchStrategy[Any]]] = {
 def commands(word: type) -> st.SearchStrategy[Any]:
     own = OWN.get(word, {})
     wanted = [name for name in word.__struct_fields__ if name != "branch"]
-    return st.builds(word, **{name: own.get(name) or FIELDS[name] for name in wanted})
+    return st.builds(word, **{name: own[name] if name in own else FIELDS[name] for name in wanted})
 
 
 leaves = st.builds(
