@@ -16,6 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from agentdur.admin.batch import batch_routes
 from agentdur.admin.deployments import deployments_routes
+from agentdur.admin.document import with_errors
+from agentdur.admin.door import outward
 from agentdur.admin.errors import install_errors
 from agentdur.admin.invocations import invocations_routes
 from agentdur.admin.services import OpenApi, services_routes
@@ -45,14 +47,27 @@ class Admin(FastAPI):
         if scope["type"] == "http" and (match := _VERSIONED.match(scope["path"])):
             version = int(match[1])
             if not API_VERSION_MIN <= version <= API_VERSION_MAX:
-                refusal = (
-                    f"admin API v{version} is not supported, use v{API_VERSION_MIN} to v{API_VERSION_MAX}"
-                )
-                await PlainTextResponse(refusal, 400)(scope, receive, send)
+                await _other_version(version)(scope, receive, send)
                 return
             scope = {**scope, "path": scope["path"][match.end() :] or "/", ASKED_VERSION: version}
             scope.pop("raw_path", None)
+        if scope["type"] == "http":
+            scope, send = outward(scope, send)
         await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """The document of this API."""
+        if self.openapi_schema is None:
+            self.openapi_schema = with_errors(super().openapi())
+        return self.openapi_schema
+
+
+def _other_version(version: int) -> Response:
+    """Clients of a version that there was are told what there is."""
+    if not 1 <= version < API_VERSION_MIN:
+        return Response(status_code=404)
+    known = f"This server supports versions between V{API_VERSION_MIN} and V{API_VERSION_MAX}."
+    return PlainTextResponse(f"Unsupported Admin API version V{version}. {known}", 400)
 
 
 def create_admin(
@@ -72,7 +87,6 @@ def create_admin(
     )  # fmt: skip
     install_errors(app)
 
-    @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["server"])
     async def health() -> Response:
         """Empty and 200 while the server is up."""

@@ -125,4 +125,4 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def nothing_here(request: Request, error: HTTPException) -> Response:
-        return Response(status_code=error.status_code)
+        return Response(status_code=error.status_code, headers=error.headers)

@@ -37,23 +37,50 @@ async def test_every_route_exists_under_every_supported_version(world: World, pr
     assert (await world.http.get(f"{prefix}/services/Work")).json()["name"] == "Work"
 
 
-@pytest.mark.parametrize("path", ["/v1/services", "/v5/health", "/v0"])
-async def test_other_versions_are_refused_as_text(world: World, path: str):
-    given = await world.http.get(path)
-    assert given.status_code == 400
+async def test_an_older_version_is_refused_as_text_and_one_that_never_was_is_not_there(world: World):
+    given = await world.http.get("/v1/services")
+    assert (given.status_code, "between V2 and V4" in given.text) == (400, True)
     assert given.headers["content-type"].startswith("text/plain")
+    for path in ("/v5/health", "/v0/services", "/v10/services"):
+        given = await world.http.get(path)
+        assert (given.status_code, given.content) == (404, b"")
+
+
+async def test_head_is_get_without_the_body(world: World):
+    for path in ("/health", "/version", "/services", "/services/Nobody"):
+        get, head = await world.http.get(path), await world.http.head(path)
+        assert (head.status_code, head.content, head.headers) == (get.status_code, b"", get.headers)
+    assert (await world.http.head("/services/Work/state")).status_code == 400
+
+
+@pytest.mark.parametrize(("accepted", "packed"), [
+    ("gzip", True), ("br, GZIP;q=0.5", True), ("", False), ("br", False), ("gzip;q=0", False),
+])  # fmt: skip
+async def test_what_is_worth_it_is_compressed_for_who_takes_it(world: World, accepted: str, packed: bool):
+    headers = {"accept-encoding": accepted}
+    plain = await world.http.get("/services", headers={"accept-encoding": "identity"})
+    given = await world.http.get("/services", headers=headers)
+    assert given.json() == plain.json()
+    assert ("content-encoding" in given.headers) is packed
+    if packed:
+        assert int(given.headers["content-length"]) < len(plain.content) / 2
+    small = await world.http.get("/version/nowhere", headers=headers)
+    assert "content-encoding" not in small.headers
 
 
 async def test_what_is_not_there_is_answered_with_nothing(world: World):
     nowhere, wrong_method = await world.http.get("/nowhere"), await world.http.post("/services")
     assert (nowhere.status_code, nowhere.content) == (404, b"")
     assert (wrong_method.status_code, wrong_method.content) == (405, b"")
+    assert wrong_method.headers["allow"] == "GET"
 
 
 async def test_the_api_describes_itself(world: World):
     document = (await world.http.get("/openapi")).json()
     assert document["openapi"].startswith("3.1")
-    assert "/invocations/{id}/cancel" in document["paths"]
+    cancel = document["paths"]["/invocations/{id}/cancel"]["patch"]
+    assert set(cancel["responses"]) == {"200", "4XX"}
+    assert "HTTPValidationError" not in str(document)
     assert (await world.http.get("/docs")).status_code == 200
 
 
