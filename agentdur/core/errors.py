@@ -324,3 +324,63 @@ class ApprovalLinkExpired(CallerError):
     """The link's time is over. Decide by the list of approvals, or ask for the question again."""
 
     code = "AD0123"
+
+
+class BadQuery(CallerError):
+    """The query is not understood. Read the message: it says where."""
+
+    code = "AD0200"
+
+
+class QueryNotAllowed(CallerError):
+    """Queries only read: one SELECT of the documented tables and functions. Rewrite it with those."""
+
+    code = "AD0201"
+
+
+class UnknownInQuery(CallerError):
+    """No such table or column. Look them up: SELECT * FROM information_schema.columns."""
+
+    code = "AD0202"
+
+
+class QueryTooLong(CallerError):
+    """The query took more time than it may. Filter by id, service, key or status, or raise query-timeout."""
+
+    code = "AD0203"
+
+
+class TooManyRows(CallerError):
+    """The answer has more rows than it may. Add a LIMIT, or raise query-rows-limit."""
+
+    code = "AD0204"
+
+
+class AnswerTooLarge(CallerError):
+    """The answer has more bytes than it may. Ask for fewer columns or rows, or raise query-size-limit."""
+
+    code = "AD0205"
+
+
+class QueriesBusy(CallerError):
+    """Too many queries wait already. Try again in a moment, or raise query-concurrency."""
+
+    code = "AD0206"
+
+
+class ArrowMissing(CallerError):
+    """Arrow needs pyarrow. Install agentdur[sql], or ask with `Accept: application/json`."""
+
+    code = "AD0207"
+
+
+class QueryFailed(CallerError):
+    """The database could not compute it. Read the message; nothing was changed."""
+
+    code = "AD0208"
+
+
+class QueryTooComplex(CallerError):
+    """The query is too large or too deeply nested to be looked at. Split it."""
+
+    code = "AD0209"

@@ -16,6 +16,7 @@ from msgspec import Struct
 from agentdur.core.catalog import Catalog
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Entry, Headers, Result
+from agentdur.core.query import Question, Table
 from agentdur.core.state import Accepted, Edit, Head, ObjectState, PromiseState
 from agentdur.core.target import ObjectAddress, PromiseAddress, Target
 
@@ -195,6 +196,10 @@ class Store(Protocol):
     def count(self) -> dict[str, int]:
         """Stored invocations by status value."""
 
+    def query(self, question: Question) -> Table:
+        """Answer a question in SQL, as committed. Blocking, on any thread; CallerError when it may not be
+        asked, or takes more than it may."""
+
 
 class Request(Struct, frozen=True, kw_only=True, gc=False):
     """A submission from outside. `target` comes from the catalog; `delay_ms` None: now."""
@@ -347,3 +352,7 @@ class Engine(Protocol):
     ) -> InvocationId:
         """A new invocation with the same input and the journal up to `from_entry`; of a dry run the old
         one."""
+
+    async def query(self, sql: str) -> Table:
+        """Answer a question in SQL over the `sys_` tables. Raises BadQuery, QueryNotAllowed, UnknownInQuery,
+        and what says that it takes more than it may."""

@@ -8,8 +8,9 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
+from importlib import import_module
 from threading import RLock
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ from agentdur.core.fifo import Fifo
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import CalleeId, Completion, Entry
 from agentdur.core.ports import Filter, Row, Saved, Timer, Writes
+from agentdur.core.query import Question, Table
 from agentdur.core.state import Edit, ObjectState, Place, PromiseState, Status
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.stores.invocations import LATEST
@@ -133,6 +135,37 @@ class MemoryStore:
             for promise in [p for p in data.promises if _workflow_key(p) == address]:
                 del data.promises[promise]
         data.promises.update(writes.promises)
+
+    def query(self, question: Question) -> Table:
+        """Answer a question in SQL, asked of a copy: it takes time in proportion to all that is stored."""
+        ask: Callable[[Writes, Question], Table] = import_module("agentdur.stores.sql.copied").answer
+        return ask(self._everything(), question)
+
+    def _everything(self) -> Writes:
+        """All that is stored, as one commit."""
+        writes = Writes()
+        with self._guard:
+            data = self._data
+            writes.invocations = {seq: replace(one, new=True) for seq, one in data.invocations.items()}
+            writes.journal = [
+                (seq, index, entry, at)
+                for seq, entries in data.journals.items()
+                for index, (entry, at) in entries.items()
+            ]
+            writes.values = {
+                (address, name): value
+                for address, values in data.values.items()
+                for name, value in values.items()
+            }
+            writes.locks = dict(data.locks)
+            writes.inbox = {
+                (address, place): item
+                for address, items in data.inboxes.items()
+                for place, item in items.items()
+            }
+            writes.promises = dict(data.promises)
+            writes.messages = dict(data.messages)
+        return writes
 
     def next_seq(self) -> int:
         """A number above every stored one."""

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from urllib.parse import quote
+from collections.abc import Callable
+from importlib import import_module
 
 from agentdur.core.errors import StoreError, StoreFailed
 from agentdur.core.ports import Writes
+from agentdur.core.query import Question, Table
 from agentdur.stores.batch import Batch, make_batch
 from agentdur.stores.migrate import migrate, require_known
 from agentdur.stores.sqlite_file import (
     FAILURES,
     FileLock,
     connect,
+    connect_to_read,
     file_identity,
     require_writable,
     told,
@@ -66,7 +69,7 @@ class SqliteStore(SqliteReads):
         """Refuses a file that is not ours, or too new, before anything of it is changed."""
         if not os.path.isfile(self.path):
             return
-        reader = sqlite3.connect(f"file:{quote(self.path)}?mode=ro", uri=True)
+        reader = connect_to_read(self.path)
         try:
             require_known(reader)
         except StoreError as error:
@@ -91,6 +94,14 @@ class SqliteStore(SqliteReads):
         finally:
             self._reader = self._writer = self._failed = None
             self._lock.release()
+
+    def query(self, question: Question) -> Table:
+        """Answer a question in SQL; on any thread, and without a word to the writer."""
+        if self._reader is None:
+            raise StoreFailed(f"{self.path} is not open")
+        answer: Callable[[Callable[[], sqlite3.Connection], Question], Table]
+        answer = import_module("agentdur.stores.sql.sandbox").answer
+        return answer(lambda: connect_to_read(self.path), question)
 
     def prepare(self, writes: Writes) -> Batch:
         """All that needs Python, so that `commit` needs it as little as possible."""

@@ -14,6 +14,7 @@ import os
 import sqlite3
 import sys
 from typing import ClassVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -130,6 +131,11 @@ def connect(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def connect_to_read(path: str) -> sqlite3.Connection:
+    """A connection that cannot write the file, in autocommit mode."""
+    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
 
 
 class FileLock:

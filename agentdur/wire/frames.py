@@ -10,6 +10,7 @@ from agentdur.core.errors import MessageTooLarge, ProtocolViolation
 BODY_BYTES_MAX = 32 * 1024 * 1024
 REQUESTED_ACK = 0x8000
 _HEADER = Struct(">HHI")
+HEADER_BYTES = _HEADER.size
 _read_header, _write_header = _HEADER.unpack_from, _HEADER.pack
 
 

@@ -1,0 +1,361 @@
+"""Queries: SELECT and what is made of several, written anew for SQLite.
+
+Rules of this file:
+1. A table is one of the views, a query that WITH has named, or a query in parentheses; it gets a name of
+   ours, and so does each column that is selected: no name of the query reaches SQLite.
+2. An index knows what a row is stored as, not what it is shown as. Where the WHERE compares a shown word, what
+   that says of the stored one is said beside it (`narrow`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from typing import Any, NamedTuple
+
+from sqlglot import exp
+
+from agentdur.core.errors import BadQuery, QueryNotAllowed, UnknownInQuery
+from agentdur.stores.sql.expressions import Expressions, identifier, parts, said
+from agentdur.stores.sql.functions import checked_number
+from agentdur.stores.sql.naming import shown_name
+from agentdur.stores.sql.scope import Named, Scope, Source
+from agentdur.stores.sql.value import Value, common, plain
+from agentdur.stores.sql.views import CATALOG, SCHEMA, VIEWS, View
+
+_SET_OPERATIONS: dict[type, str] = {exp.Union: "union", exp.Except: "except", exp.Intersect: "intersect"}
+_JOINS = {
+    ("", ""): "join", ("", "INNER"): "join", ("", "CROSS"): "cross join", ("LEFT", ""): "left join",
+    ("LEFT", "OUTER"): "left join", ("RIGHT", ""): "right join", ("RIGHT", "OUTER"): "right join",
+    ("FULL", ""): "full join", ("FULL", "OUTER"): "full join",
+}  # fmt: skip
+
+
+class Query(NamedTuple):
+    """A query that is written: its SQL, and by name its columns, each as who selects from it may say it."""
+
+    sql: str
+    columns: tuple[tuple[str, Value], ...]
+
+
+class Writer(Expressions):
+    """Writes a whole query. `rows_max`: more than these are not even looked for."""
+
+    def __init__(self, now: int, rows_max: int) -> None:
+        super().__init__(now)
+        self._rows_max = rows_max
+        self._numbers = count()
+
+    def statement(self, node: exp.Expression) -> Query:
+        """The query that was asked, with at most `rows_max` rows."""
+        return self._query(node, None, {}, rows_max=self._rows_max)
+
+    def inner(self, node: Any, scope: Scope) -> tuple[str, list[Value]]:
+        """A query inside an expression."""
+        query = self._query(node, scope, scope.named, computed=True)
+        return query.sql, [value for _, value in query.columns]
+
+    def _query(
+        self,
+        node: Any,
+        outer: Scope | None,
+        named: Mapping[str, Named],
+        *,
+        computed: bool = False,
+        rows_max: int | None = None,
+    ) -> Query:
+        while isinstance(node, exp.Subquery) and not any(
+            node.args.get(part) for part in ("with_", "order", "limit", "offset")
+        ):
+            parts(node, "this", "alias")
+            node = node.this
+        named, head = self._with(node, outer, named)
+        if isinstance(node, exp.Select):
+            query = self._select(node, Scope(outer, named), computed, rows_max)
+        elif type(node) in _SET_OPERATIONS:
+            query = self._set_operation(node, outer, named, rows_max)
+        else:
+            raise QueryNotAllowed(f"{said(node)} is not a query")
+        return query._replace(sql=head + query.sql)
+
+    def _with(
+        self, node: Any, outer: Scope | None, named: Mapping[str, Named]
+    ) -> tuple[Mapping[str, Named], str]:
+        given = node.args.get("with_") if isinstance(node, exp.Expression) else None
+        if given is None:
+            return named, ""
+        parts(given, "expressions")
+        known, written = dict(named), []
+        for one in given.expressions:
+            parts(one, "this", "alias")
+            query = self._query(one.this, outer, known)
+            alias = f"q{next(self._numbers)}"
+            known[identifier(one.args["alias"].this)] = Named(alias, _renamed(query.columns, one.args["alias"]))
+            written.append(f"{alias} as ({query.sql})")
+        return known, f"with {', '.join(written)} "
+
+    # -- one SELECT
+
+    def _select(self, node: exp.Select, scope: Scope, computed: bool, rows_max: int | None) -> Query:
+        parts(
+            node, "with_", "expressions", "from_", "joins", "where", "group", "having", "order", "limit",
+            "offset", "distinct", "kind",
+        )  # fmt: skip
+        if node.args.get("kind"):
+            raise QueryNotAllowed(f"SELECT AS {node.args['kind']} is not supported")
+        source = self._from(node, scope)
+        distinct = node.args.get("distinct")
+        if distinct is not None:
+            parts(distinct)
+        where = node.args.get("where")
+        condition = "" if where is None else f" where {self._where(where.this, scope)}"
+        selected = self._selected(node, scope)
+        if computed or distinct is not None:
+            selected = [(name, plain(value)) for name, value in selected]
+        prefix = f"o{next(self._numbers)}_"
+        outputs = [(name, value, f"{prefix}{n}") for n, (name, value) in enumerate(selected)]
+        scope.aliases = {name: value._replace(sql=f"({value.sql})", narrow=None) for name, value in selected}
+        words = ", ".join(f"{value.sql} as {alias}" for _, value, alias in outputs)
+        sql = f"select {'distinct ' if distinct is not None else ''}{words}{source}{condition}"
+        sql += self._grouped(node, scope, outputs)
+        sql += self._ordered(node, scope, outputs)
+        sql += self._limited(node, scope, rows_max)
+        return Query(sql, tuple((name, value._replace(sql=alias)) for name, value, alias in outputs))
+
+    def _selected(self, node: exp.Select, scope: Scope) -> list[tuple[str, Value]]:
+        found: list[tuple[str, Value]] = []
+        for item in node.expressions:
+            if isinstance(item, exp.Star):
+                parts(item)
+                if not scope.sources:
+                    raise BadQuery("SELECT * with no tables specified is not valid")
+                found += [pair for source in scope.sources for pair in source.shown()]
+            elif isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
+                parts(item, "this", "table")
+                parts(item.this)
+                found += scope.source(identifier(item.args["table"])).shown()
+            elif isinstance(item, exp.Alias):
+                parts(item, "this", "alias")
+                found.append((identifier(item.args["alias"]), self.write(item.this, scope)))
+            else:
+                found.append((shown_name(item), self.write(item, scope)))
+        if not found:
+            raise BadQuery("a SELECT selects at least one column")
+        return found
+
+    def _where(self, node: Any, scope: Scope) -> str:
+        """The condition, and what it says of how the rows are stored."""
+        terms = list(node.flatten(unnest=False)) if isinstance(node, exp.And) else [node]
+        words = [self.sql(term, scope) for term in terms]
+        for term in terms:
+            narrow = self._narrowed(term, scope)
+            if narrow is not None:
+                words.append(narrow)
+        return " and ".join(words)
+
+    def _narrowed(self, term: Any, scope: Scope) -> str | None:
+        while isinstance(term, exp.Paren):
+            term = term.this
+        if isinstance(term, exp.EQ):
+            pair = (term.this, term.expression)
+            if isinstance(pair[0], exp.Literal):
+                pair = (pair[1], pair[0])
+            items = [pair[1]]
+        elif isinstance(term, exp.In) and not term.args.get("negate") and term.args.get("query") is None:
+            pair, items = (term.this, None), term.expressions
+        else:
+            return None
+        if not isinstance(pair[0], exp.Column) or not all(isinstance(item, exp.Literal) for item in items):
+            return None
+        narrow = self.write(pair[0], scope).narrow
+        return None if narrow is None else narrow([str(item.this) for item in items])
+
+    def _grouped(self, node: exp.Select, scope: Scope, outputs: list[tuple[str, Value, str]]) -> str:
+        group, having, sql = node.args.get("group"), node.args.get("having"), ""
+        if group is not None:
+            parts(group, "expressions")
+            keys = [self._output(key, outputs) or self.write(key, scope) for key in group.expressions]
+            sql += f" group by {', '.join(plain(key).sql for key in keys)}"
+        if having is not None:
+            sql += f" having {self.sql(having.this, scope)}"
+        return sql
+
+    def _output(self, key: Any, outputs: list[tuple[str, Value, str]]) -> Value | None:
+        """The selected column that an ordinal says."""
+        if not isinstance(key, exp.Literal) or key.is_string:
+            return None
+        place = str(key.this)
+        if not place.isdecimal() or not 1 <= int(place) <= len(outputs):
+            raise BadQuery(f"Error during planning: Cannot find column with position {place} in SELECT clause")
+        value = outputs[int(place) - 1][1]
+        return value._replace(sql=f"({value.sql})")
+
+    def _ordered(self, node: Any, scope: Scope, outputs: list[tuple[str, Value, str]]) -> str:
+        order = node.args.get("order")
+        if order is None:
+            return ""
+        parts(order, "expressions")
+        keys = []
+        for one in order.expressions:
+            value = self._output(one.this, outputs) or self._aliased(one.this, outputs)
+            keys.append(self.ordered(one, self.write(one.this, scope) if value is None else value))
+        return f" order by {', '.join(keys)}"
+
+    def _aliased(self, key: Any, outputs: list[tuple[str, Value, str]]) -> Value | None:
+        """The selected column of that name."""
+        if not isinstance(key, exp.Column) or key.args.get("table") is not None:
+            return None
+        name = identifier(key.this)
+        found = [(value, alias) for shown, value, alias in outputs if shown == name]
+        if len(found) != 1:
+            return None
+        value, alias = found[0]
+        return plain(value._replace(sql=alias if not value.packed else value.sql))
+
+    def _limited(self, node: Any, scope: Scope, rows_max: int | None) -> str:
+        given = [node.args.get(name) for name in ("limit", "offset")]
+        limit, offset = (None if one is None else self._number(one, scope) for one in given)
+        if rows_max is not None:
+            limit = rows_max if limit is None else min(limit, rows_max)
+        if limit is None and offset is not None:
+            limit = -1
+        sql = "" if limit is None else f" limit {limit}"
+        return sql if offset is None else f"{sql} offset {offset}"
+
+    def _number(self, node: Any, scope: Scope) -> int:
+        if not isinstance(node, exp.Limit | exp.Offset):
+            raise QueryNotAllowed(f"{said(node)} is not supported: use LIMIT")
+        parts(node, "expression")
+        return min(checked_number(self.write(node.expression, scope), said(node)), 2**62)
+
+    # -- FROM
+
+    def _from(self, node: exp.Select, scope: Scope) -> str:
+        given = node.args.get("from_")
+        if given is None:
+            return ""
+        parts(given, "this")
+        sql, source = self._source(given.this, scope)
+        scope.sources.append(source)
+        sql = f" from {sql}"
+        for join in node.args.get("joins") or ():
+            sql += self._join(join, scope)
+        return sql
+
+    def _source(self, node: Any, scope: Scope) -> tuple[str, Source]:
+        """What stands in a FROM, under a name of ours."""
+        ours = f"t{next(self._numbers)}"
+        alias = node.args.get("alias") if isinstance(node, exp.Expression) else None
+        if isinstance(node, exp.Table):
+            parts(node, "this", "db", "catalog", "alias")
+            name, sql, columns = self._table(node, scope, ours)
+        elif isinstance(node, exp.Subquery):
+            query = self._query(node, scope.outer, scope.named)
+            name, sql = "", f"({query.sql})"
+            columns = _placed(query.columns, ours)
+        else:
+            raise QueryNotAllowed(f"{said(node)} is not supported in FROM")
+        if alias is not None:
+            parts(alias, "this", "columns")
+            name = name if alias.this is None else identifier(alias.this)
+            columns = _renamed(columns, alias)
+        if any(source.name == name for source in scope.sources if name):
+            raise BadQuery(f"two tables of one FROM are called {name}")
+        return f"{sql} as {ours}", Source(name, dict(columns))
+
+    def _table(
+        self, node: exp.Table, scope: Scope, ours: str
+    ) -> tuple[str, str, tuple[tuple[str, Value], ...]]:
+        name = identifier(node.this)
+        schema, catalog = node.args.get("db"), node.args.get("catalog")
+        if schema is None and name in scope.named:
+            known = scope.named[name]
+            return name, known.sql, _placed(known.columns, ours)
+        where = [identifier(part) for part in (catalog, schema) if part is not None]
+        full = ".".join([*where, name])
+        view = _view(where, name)
+        if view is None:
+            shown = full if len(where) == 2 else ".".join([CATALOG, *(where or [SCHEMA]), name])
+            raise UnknownInQuery(f"Error during planning: table '{shown}' not found")
+        return name, f'temp."{view.stored}"', view.values(ours)
+
+    def _join(self, node: exp.Join, scope: Scope) -> str:
+        parts(node, "this", "side", "kind", "on", "using")
+        side, kind = str(node.args.get("side") or "").upper(), str(node.args.get("kind") or "").upper()
+        word = _JOINS.get((side, kind))
+        if word is None:
+            raise QueryNotAllowed(f"a {side or kind} JOIN of this kind is not supported")
+        sql, source = self._source(node.this, scope)
+        if side in ("RIGHT", "FULL"):
+            scope.sources = [one.unsure() for one in scope.sources]
+        if side in ("LEFT", "FULL"):
+            source = source.unsure()
+        using = [identifier(name) for name in node.args.get("using") or ()]
+        if using:
+            pairs = [(scope.column(name, None), _of(source, name)) for name in using]
+            condition = " and ".join(f"{plain(a).sql} = {plain(b).sql}" for a, b in pairs)
+            scope.sources.append(source._replace(hidden=source.hidden | set(using)))
+            return f" {word} {sql} on {condition}"
+        scope.sources.append(source)
+        on = node.args.get("on")
+        if on is None:
+            return f" cross join {sql}" if word in ("join", "cross join") else f" {word} {sql} on 1"
+        return f" {word} {sql} on {self._where(on, scope) if not side else self.sql(on, scope)}"
+
+    # -- several queries
+
+    def _set_operation(
+        self, node: Any, outer: Scope | None, named: Mapping[str, Named], rows_max: int | None
+    ) -> Query:
+        parts(node, "this", "expression", "distinct", "with_", "order", "limit", "offset")
+        word = _SET_OPERATIONS[type(node)]
+        if not node.args.get("distinct"):
+            if word != "union":
+                raise QueryNotAllowed(f"{word.upper()} ALL is not supported")
+            word = "union all"
+        left, right = (self._query(part, outer, named, computed=True) for part in (node.this, node.expression))
+        if len(left.columns) != len(right.columns):
+            raise BadQuery(f"{word.upper()} takes as many columns on both sides")
+        prefix = f"o{next(self._numbers)}_"
+        sides: list[list[str]] = [[], []]
+        columns: list[tuple[str, Value]] = []
+        for n, ((name, a), (_, b)) in enumerate(zip(left.columns, right.columns, strict=True)):
+            words, kind, wide = common([a, b], word.upper())
+            for side, one in zip(sides, words, strict=True):
+                side.append(f"{one} as {prefix}{n}")
+            columns.append((name, Value(f"{prefix}{n}", kind, sure=a.sure and b.sure, wide=wide)))
+        both = [
+            f"select {', '.join(side)} from ({query.sql})"
+            for side, query in zip(sides, (left, right), strict=True)
+        ]
+        sql = f"select {', '.join(value.sql for _, value in columns)} from ({f' {word} '.join(both)})"
+        scope = Scope(outer, named)
+        scope.sources = [Source("", dict(columns))]
+        outputs = [(name, value, value.sql) for name, value in columns]
+        sql += self._ordered(node, scope, outputs) + self._limited(node, scope, rows_max)
+        return Query(sql, tuple(columns))
+
+
+def _of(source: Source, name: str) -> Value:
+    if name not in source.columns:
+        raise UnknownInQuery(f"Schema error: No field named {source.name}.{name}")
+    return source.columns[name]
+
+
+def _placed(columns: tuple[tuple[str, Value], ...], ours: str) -> tuple[tuple[str, Value], ...]:
+    """Columns of a query, as they are said under the name it got."""
+    return tuple((name, value._replace(sql=f"{ours}.{value.sql}", narrow=None)) for name, value in columns)
+
+
+def _renamed(columns: tuple[tuple[str, Value], ...], alias: Any) -> tuple[tuple[str, Value], ...]:
+    given = [identifier(one) for one in alias.args.get("columns") or ()]
+    if given and len(given) != len(columns):
+        raise BadQuery(f"{len(given)} names for {len(columns)} columns")
+    return tuple(zip(given, (value for _, value in columns), strict=True)) if given else columns
+
+
+def _view(where: list[str], name: str) -> View | None:
+    schema = where[-1] if where else SCHEMA
+    if len(where) == 2 and where[0] != CATALOG:
+        return None
+    return VIEWS.get((schema, name))
