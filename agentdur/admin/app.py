@@ -20,6 +20,7 @@ from agentdur.admin.document import with_errors
 from agentdur.admin.door import outward
 from agentdur.admin.errors import install_errors
 from agentdur.admin.invocations import invocations_routes
+from agentdur.admin.query import query_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
 from agentdur.admin.state import state_routes
@@ -111,6 +112,7 @@ def create_admin(
     app.include_router(services_routes(engine, openapi))
     app.include_router(state_routes(engine))
     app.include_router(batch_routes(engine))
+    app.include_router(query_routes(engine))
     app.include_router(invocations_routes(engine))
     if deployments is not None:
         app.include_router(deployments_routes(deployments, engine, version_of))

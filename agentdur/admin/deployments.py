@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentdur.admin.errors import MethodNotAllowed, Unreadable, json_only
 from agentdur.admin.services import Json, instant_ns, service_view
-from agentdur.core.catalog import IN_PROCESS, ServiceMeta
+from agentdur.core.catalog import IN_PROCESS, OWN_URI, ServiceMeta
 from agentdur.core.durations import BadDuration, parse_duration
 from agentdur.core.errors import BadRequest, DeploymentInUse
 from agentdur.core.ids import BadId, parse_id
@@ -26,7 +26,6 @@ from agentdur.wire.values import DURATION_MS_MAX
 JSON = [Depends(json_only)]
 NO_AUTH = "auth: this server has no Google identity; give an authorization header in additional_headers"
 NO_PLACE = "give the uri of an endpoint, or the arn of a Lambda function"
-OWN_URI = "agentdur://in-process/"
 NOT_COMPLETED = tuple(status.value for status in Status if status is not Status.COMPLETED)
 USERS_SHOWN_MAX = 3
 """So many invocations are named that keep a deployment."""

@@ -16,6 +16,9 @@ from starlette.exceptions import HTTPException
 
 from agentdur.core.errors import (
     AgentdurError,
+    AnswerTooLarge,
+    ArrowMissing,
+    BadQuery,
     BadRequest,
     DeploymentInUse,
     DiscoveryFailed,
@@ -23,10 +26,17 @@ from agentdur.core.errors import (
     NotForWorkflows,
     NotRunning,
     Overloaded,
+    QueriesBusy,
+    QueryFailed,
+    QueryNotAllowed,
+    QueryTooComplex,
+    QueryTooLong,
     StoreError,
     TooEarly,
+    TooManyRows,
     UnknownDeployment,
     UnknownHandler,
+    UnknownInQuery,
     UnknownInvocation,
     UnknownService,
     ValueTooLarge,
@@ -46,6 +56,16 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
     TooEarly: HTTPStatus.TOO_EARLY,
     ValueTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    BadQuery: HTTPStatus.BAD_REQUEST,
+    QueryNotAllowed: HTTPStatus.BAD_REQUEST,
+    QueryTooComplex: HTTPStatus.BAD_REQUEST,
+    QueryTooLong: HTTPStatus.BAD_REQUEST,
+    TooManyRows: HTTPStatus.BAD_REQUEST,
+    AnswerTooLarge: HTTPStatus.BAD_REQUEST,
+    UnknownInQuery: HTTPStatus.INTERNAL_SERVER_ERROR,  # as a Restate server has it
+    QueryFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    QueriesBusy: HTTPStatus.TOO_MANY_REQUESTS,
+    ArrowMissing: HTTPStatus.NOT_ACCEPTABLE,
     NotRunning: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -89,8 +109,8 @@ def message_of(error: AgentdurError) -> str:
 
 
 def status_of(error: AgentdurError) -> HTTPStatus:
-    """The most specific status of its class; a failed discovery says its own."""
-    if isinstance(error, DiscoveryFailed):
+    """The most specific status of its class; where errors of one class differ, they say their own."""
+    if isinstance(error, DiscoveryFailed | QueryNotAllowed):
         return HTTPStatus(error.status)
     for kind in type(error).__mro__:
         if kind in _STATUS:

@@ -18,6 +18,8 @@ INTERNAL_PREFIX = "agentdur."
 
 IN_PROCESS = encode_id("dp", b"agentdur process")
 """The deployment that this process is, as people and clients are shown it; the same in every process."""
+OWN_URI = "agentdur://in-process/"
+"""Its address."""
 
 
 def is_internal(service: str) -> bool:

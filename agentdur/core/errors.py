@@ -337,6 +337,10 @@ class QueryNotAllowed(CallerError):
 
     code = "AD0201"
 
+    def __init__(self, detail: str, status: int = 400) -> None:
+        super().__init__(detail)
+        self.status = status
+
 
 class UnknownInQuery(CallerError):
     """No such table or column. Look them up: SELECT * FROM information_schema.columns."""

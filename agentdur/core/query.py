@@ -65,12 +65,12 @@ class LiveAttempt(Struct, frozen=True, gc=False):
 
 
 class ServedAt(Struct, frozen=True, kw_only=True):
-    """A deployment; `services` are names. `created_at` in ms since the epoch, None: it is this process."""
+    """A deployment; `services` are names, `created_at` is in ms since the epoch."""
 
     id: str
     ty: str
     endpoint: str
-    created_at: int | None
+    created_at: int
     min_version: int
     max_version: int
     services: tuple[str, ...]

@@ -21,6 +21,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.machine.propose import retention
 from agentdur.core.machine.submit import ALREADY_INVOKED
 from agentdur.core.ports import Answer, Filter, Page, Receipt, Request, Selection, Store, Stream
+from agentdur.core.query import QueryLimits, Table
 from agentdur.core.state import Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, Target
 from agentdur.runtime import views
@@ -30,6 +31,7 @@ from agentdur.runtime.drivers.router import Router
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.operators import Action, Operators
 from agentdur.runtime.own import KEPT_AS, KEPT_IN, KEPT_MAX, kept_at
+from agentdur.runtime.queries import Queries, live_of
 from agentdur.runtime.reader import Nothing, Subject
 from agentdur.runtime.remote.deployments import Deployments, Signer
 from agentdur.runtime.retention import Sweeper
@@ -48,7 +50,7 @@ class Knobs:
 
     __slots__ = (
         "cleanup_seconds", "entry_size", "journal_length", "live_attempts", "message_seconds",
-        "shutdown_seconds", "streams", "tool_answer",
+        "queries", "shutdown_seconds", "streams", "tool_answer",
     )  # fmt: skip
 
     def __init__(
@@ -62,8 +64,9 @@ class Knobs:
         streams: StreamLimits | None = None,
         tool_answer: int = 256 * 1024,
         message_seconds: float = 7 * 24 * 3600.0,
+        queries: QueryLimits | None = None,
     ) -> None:
-        self.tool_answer = tool_answer
+        self.tool_answer, self.queries = tool_answer, queries or QueryLimits()
         self.live_attempts, self.entry_size, self.journal_length = live_attempts, entry_size, journal_length
         self.cleanup_seconds, self.shutdown_seconds = cleanup_seconds, shutdown_seconds
         self.streams, self.message_seconds = streams or StreamLimits(), message_seconds
@@ -126,6 +129,7 @@ class Engine:
         self.deployments.running = self.remote.runs_at
         self.driver.journal_max = self.remote.journal_max = self.knobs.journal_length
         self.operators = Operators(self, self.machine)
+        self.queries = Queries(self.store, self.knobs.queries)
         kept = self.store.states(KEPT_IN, KEPT_AS, "", KEPT_MAX)
         self.deployments.load(self.store.deployments(), kept)
         try:
@@ -144,6 +148,7 @@ class Engine:
         self.sweeper.stop()
         seconds = self.knobs.shutdown_seconds
         await asyncio.gather(self.driver.drain(seconds), self.remote.drain(seconds))
+        await self.queries.stop()
         await self.machine.close()
         await self.deployments.close()
 
@@ -406,6 +411,11 @@ class Engine:
         """Stored invocations, newest first."""
         await self._readable()
         return [views.summary(self.machine, row) for row in self.store.list(which)]
+
+    async def query(self, sql: str) -> Table:
+        """The answer to a question in SQL, as committed."""
+        await self._readable()
+        return await self.queries.ask(sql, self._world.now(), live_of(self.machine, self.deployments))
 
 
 def stored_answer(state: Invocation) -> Answer:

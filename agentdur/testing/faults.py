@@ -21,6 +21,7 @@ from agentdur.core.errors import StoreError, StoreFailed
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import FIRST_FREE_SIGNAL, Entry
 from agentdur.core.ports import Filter, Row, Timer, Writes
+from agentdur.core.query import Question, Table
 from agentdur.core.state import ObjectState, PromiseState, Status
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.runtime.engine import Machine
@@ -296,6 +297,10 @@ class SimStore:
     def count(self) -> dict[str, int]:
         """By status."""
         return self._read().count()
+
+    def query(self, question: Question) -> Table:
+        """The answer to a question in SQL."""
+        return self._read().query(question)
 
 
 class Redelivery:

@@ -154,9 +154,7 @@ def _command(entry: Any, id: str, *, lite: bool) -> Json:
             out = {} if lite else {"state_keys": list(entry.keys)}
         case _:
             out = _plain(entry, lite=lite)
-    if not lite:
-        out["name"] = entry.name
-    elif entry.name and isinstance(entry, j.Sleep | j.Call | j.OneWayCall | j.Run):
+    if not lite or (entry.name and isinstance(entry, j.Sleep | j.Call | j.OneWayCall | j.Run)):
         out["name"] = entry.name
     return out
 
@@ -196,5 +194,11 @@ def _attached(target: j.AttachTarget) -> Any:
         case j.WorkflowRef(name=name, key=key):
             return {"Workflow": {"name": name, "key": key}}
         case _:
-            return {"IdempotentRequest": {"service": target.service, "handler": target.handler,
-                                          "key": target.key, "idempotency_key": target.idempotency_key}}
+            return {
+                "IdempotentRequest": {
+                    "service": target.service,
+                    "handler": target.handler,
+                    "key": target.key,
+                    "idempotency_key": target.idempotency_key,
+                }
+            }

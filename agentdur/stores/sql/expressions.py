@@ -8,7 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
 
 from sqlglot import exp
 
@@ -17,15 +17,13 @@ from agentdur.core.query import Kind
 from agentdur.stores.sql import value as v
 from agentdur.stores.sql.functions import (
     FUNCTIONS,
-    aggregate,
     as_time,
-    checked_number,
     countable,
     date_part,
     date_trunc,
-    first_of,
     json_path,
 )
+from agentdur.stores.sql.nodes import call, identifier, parts, said
 from agentdur.stores.sql.scope import Scope
 from agentdur.stores.sql.value import Value, as_text, common, matched, plain
 
@@ -33,35 +31,13 @@ _INTERVALS_MS = {
     "millisecond": 1, "second": 1000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000,
     "week": 7 * 86_400_000,
 }  # fmt: skip
-_UNREAD = frozenset({"big_int", "safe", "coalesce", "ignore_nulls", "only_json_types", "_type", "over", "jdbc"})
-"""What the parser notes about a node, and that says nothing about what it computes."""
-
-
-def parts(node: exp.Expression, *wanted: str) -> None:
-    """Refuse a node that has parts nobody reads."""
-    for name, given in node.args.items():
-        if given and name not in wanted and name not in _UNREAD:
-            raise QueryNotAllowed(f"{name.strip('_')} of {said(node)} is not supported")
-
-
-def said(node: Any) -> str:
-    """A short name for what stands there."""
-    if isinstance(node, exp.Anonymous):
-        return f"the function {str(node.name)[:60]}"
-    if isinstance(node, exp.Func):
-        return f"the function {node.sql_name().lower()}"
-    return str(getattr(node, "key", node)).upper()[:60]
-
-
-def identifier(node: Any) -> str:
-    """The name as it is meant: lower case unless it is quoted."""
-    if not isinstance(node, exp.Identifier):
-        raise QueryNotAllowed(f"{said(node)} is not supported as a name")
-    return str(node.this) if node.args.get("quoted") else str(node.this).lower()
+Rule: TypeAlias = Callable[[Any, Any, Scope], Value]
 
 
 class Expressions:
-    """Writes expressions. `select` writes the queries inside them."""
+    """Writes expressions."""
+
+    rules: ClassVar[dict[type, Rule]]
 
     def __init__(self, now: int) -> None:
         self.now = now
@@ -72,7 +48,7 @@ class Expressions:
 
     def write(self, node: Any, scope: Scope) -> Value:
         """One expression."""
-        rule = _RULES.get(type(node))
+        rule = self.rules.get(type(node))
         if rule is not None:
             return rule(self, node, scope)
         if isinstance(node, exp.Func):
@@ -247,7 +223,7 @@ class Expressions:
     def _function(self, node: exp.Func, scope: Scope) -> Value:
         if isinstance(node, exp.AggFunc):
             raise QueryNotAllowed(f"{said(node)} is not supported")
-        name, arguments = _call(node)
+        name, arguments = call(node)
         if name not in FUNCTIONS:
             raise QueryNotAllowed(f"{said(node)} is not supported")
         return FUNCTIONS[name]([self.write(argument, scope) for argument in arguments])
@@ -289,116 +265,6 @@ class Expressions:
         given = [node.this, *([node.expression] if node.args.get("expression") else [])]
         return FUNCTIONS[name]([self.write(argument, scope) for argument in given])
 
-    # -- aggregates and windows
-
-    def _count(self, node: exp.Count, scope: Scope) -> Value:
-        parts(node, "this")
-        if isinstance(node.this, exp.Star):
-            return Value("count(*)", Kind.INT, sure=True)
-        return self._aggregate(node, scope)
-
-    def _aggregate(self, node: exp.AggFunc, scope: Scope) -> Value:
-        parts(node, "this", "expressions")
-        argument, distinct = node.this, ""
-        if isinstance(argument, exp.Distinct):
-            if len(argument.expressions) != 1 or argument.args.get("on"):
-                raise QueryNotAllowed("DISTINCT inside an aggregate takes one expression")
-            argument, distinct = argument.expressions[0], "distinct "
-        if node.args.get("expressions"):
-            raise QueryNotAllowed(f"{said(node)} takes one argument")
-        value = plain(self.write(argument, scope))
-        name = "count" if isinstance(node, exp.ApproxDistinct) else _AGGREGATES[type(node)]
-        distinct = "distinct " if isinstance(node, exp.ApproxDistinct) else distinct
-        found = aggregate(name, value)
-        return found._replace(sql=found.sql.replace("(", f"({distinct}", 1)) if distinct else found
-
-    def _first(self, node: exp.FirstValue | exp.LastValue, scope: Scope) -> Value:
-        parts(node, "this")
-        backwards = isinstance(node, exp.LastValue)
-        if not isinstance(node.this, exp.Order):
-            return first_of(self.write(node.this, scope), None, backwards)
-        order = node.this
-        if len(order.expressions) != 1:
-            raise QueryNotAllowed("ORDER BY inside an aggregate takes one expression")
-        by: exp.Ordered = order.expressions[0]
-        descending = bool(by.args.get("desc")) is not backwards
-        return first_of(self.write(order.this, scope), self.write(by.this, scope), descending)
-
-    def _joined_texts(self, node: exp.GroupConcat, scope: Scope) -> Value:
-        parts(node, "this", "separator")
-        value, by = as_text(self.write(node.this, scope)), node.args.get("separator")
-        separator = "','" if by is None else as_text(self.write(by, scope))
-        return Value(f"group_concat({value}, {separator})", Kind.TEXT)
-
-    def _filter(self, node: exp.Filter, scope: Scope) -> Value:
-        parts(node, "this", "expression")
-        if not isinstance(node.this, exp.AggFunc) or isinstance(node.this, exp.FirstValue | exp.LastValue):
-            raise QueryNotAllowed("FILTER belongs to an aggregate")
-        value = self.write(node.this, scope)
-        condition = self.sql(node.expression.this, scope)
-        return value._replace(sql=f"{value.sql} filter (where {condition})")
-
-    def _window(self, node: exp.Window, scope: Scope) -> Value:
-        parts(node, "this", "partition_by", "order", "spec")
-        value = self._windowed(node.this, scope)
-        inner: list[str] = []
-        if node.args.get("partition_by"):
-            keys = ", ".join(self.sql(key, scope) for key in node.args["partition_by"])
-            inner.append(f"partition by {keys}")
-        if node.args.get("order") is not None:
-            inner.append(self.order(node.args["order"], scope))
-        if node.args.get("spec") is not None:
-            inner.append(self._frame(node.args["spec"]))
-        return value._replace(sql=f"{value.sql} over ({' '.join(inner)})")
-
-    def _windowed(self, node: Any, scope: Scope) -> Value:
-        if type(node) in _NUMBERING:
-            parts(node, "this")
-            arguments = ""
-            if node.args.get("this") is not None:
-                arguments = str(checked_number(self.write(node.this, scope), said(node)))
-            return Value(f"{_NUMBERING[type(node)]}({arguments})", Kind.INT)
-        if isinstance(node, exp.FirstValue | exp.LastValue):
-            parts(node, "this")
-            value = plain(self.write(node.this, scope))
-            name = "first_value" if isinstance(node, exp.FirstValue) else "last_value"
-            return Value(f"{name}({value.sql})", value.kind, wide=value.wide)
-        if isinstance(node, exp.Lag | exp.Lead):
-            parts(node, "this", "offset", "default")
-            values = [plain(self.write(node.this, scope))]
-            for name in ("offset", "default"):
-                if node.args.get(name) is not None:
-                    values.append(plain(self.write(node.args[name], scope)))
-            return Value(
-                f"{node.key}({', '.join(value.sql for value in values)})", values[0].kind, wide=values[0].wide
-            )
-        if isinstance(node, exp.AggFunc | exp.Filter):
-            return self.write(node, scope)
-        raise QueryNotAllowed(f"{said(node)} over a window is not supported")
-
-    def _frame(self, node: exp.WindowSpec) -> str:
-        parts(node, "kind", "start", "start_side", "end", "end_side")
-        kind = str(node.args["kind"]).lower()
-        if kind not in ("rows", "range", "groups"):
-            raise QueryNotAllowed(f"a window of {kind} is not supported")
-        ends = [_frame_end(node.args.get(end), node.args.get(f"{end}_side")) for end in ("start", "end")]
-        return f"{kind} between {ends[0]} and {ends[1]}"
-
-    def order(self, node: exp.Order, scope: Scope) -> str:
-        """An ORDER BY inside an expression."""
-        keys = [self.ordered(one, self.write(one.this, scope)) for one in node.expressions]
-        return f"order by {', '.join(keys)}"
-
-    def ordered(self, node: exp.Ordered, value: Value) -> str:
-        """One key of an ORDER BY. What is never null needs no word about nulls: so an index is used."""
-        parts(node, "this", "desc", "nulls_first")
-        descending = bool(node.args.get("desc"))
-        word = f"{plain(value).sql}{' desc' if descending else ''}"
-        first = bool(node.args.get("nulls_first"))
-        if (value.sure and not value.packed) or first is not descending:
-            return word
-        return f"{word} nulls {'first' if first else 'last'}"
-
 
 def cast(value: Value, to: str) -> Value:
     """A value as another kind."""
@@ -422,9 +288,13 @@ def cast(value: Value, to: str) -> Value:
 
 def _interval_ms(count: str, unit: str) -> int:
     name = unit.lower().rstrip("s") or unit
-    name = {"min": "minute", "sec": "second", "m": "minute", "h": "hour", "d": "day", "": "second"}.get(name, name)
+    name = {"min": "minute", "sec": "second", "m": "minute", "h": "hour", "d": "day", "": "second"}.get(
+        name, name
+    )
     if name not in _INTERVALS_MS:
-        raise QueryNotAllowed(f"an interval in {unit.lower()} is not supported: say {', '.join(_INTERVALS_MS)}")
+        raise QueryNotAllowed(
+            f"an interval in {unit.lower()} is not supported: say {', '.join(_INTERVALS_MS)}"
+        )
     try:
         return round(float(count) * _INTERVALS_MS[name])
     except (ValueError, OverflowError):
@@ -436,26 +306,15 @@ def _one_column(columns: list[Value]) -> None:
         raise BadQuery(f"a query inside an expression has one column, not {len(columns)}")
 
 
-def _frame_end(given: Any, side: Any) -> str:
-    word = "current row" if given is None else str(given).lower()
-    if isinstance(given, exp.Literal) and not given.is_string and str(given.this).isdecimal():
-        word = str(int(given.this))
-    elif word not in ("unbounded", "current row"):
-        raise QueryNotAllowed("a window's frame has whole numbers")
-    if word == "current row":
-        return word
-    if str(side).lower() not in ("preceding", "following"):
-        raise BadQuery("a window's frame is PRECEDING or FOLLOWING")
-    return f"{word} {str(side).lower()}"
-
-
 def _arithmetic_kind(node: type, left: Kind, right: Kind) -> Kind:
     pair = {left, right}
     if Kind.TIMESTAMP in pair:
         if node is exp.Sub and left is right:
             return Kind.DURATION
-        if node in (exp.Add, exp.Sub) and pair == {Kind.TIMESTAMP, Kind.DURATION} and (
-            node is exp.Add or left is Kind.TIMESTAMP
+        if (
+            node in (exp.Add, exp.Sub)
+            and pair == {Kind.TIMESTAMP, Kind.DURATION}
+            and (node is exp.Add or left is Kind.TIMESTAMP)
         ):
             return Kind.TIMESTAMP
         raise QueryNotAllowed("with a timestamp only an interval is added, or another one subtracted")
@@ -464,46 +323,15 @@ def _arithmetic_kind(node: type, left: Kind, right: Kind) -> Kind:
     return Kind.FLOAT if Kind.FLOAT in pair else Kind.INT
 
 
-def _call(node: exp.Func) -> tuple[str, list[Any]]:
-    """(name, arguments) of a function that the parser knows."""
-    name, wanted = _KNOWN.get(type(node), ("", ()))
-    parts(node, *(wanted or node.args))
-    arguments: list[Any] = []
-    for part in wanted:
-        given = node.args.get(part)
-        arguments += given if isinstance(given, list) else [] if given is None else [given]
-    return name, arguments
-
-
 _BACKSLASH = " escape '\\'"
 _COMPARISONS: dict[type, str] = {
     exp.EQ: "=", exp.NEQ: "<>", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<=",
     exp.NullSafeEQ: "is", exp.NullSafeNEQ: "is not",
 }  # fmt: skip
 _ARITHMETIC: dict[type, str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%"}
-_AGGREGATES: dict[type, str] = {
-    exp.Count: "count", exp.Sum: "sum", exp.Min: "min", exp.Max: "max", exp.Avg: "avg",
-    exp.LogicalAnd: "bool_and", exp.LogicalOr: "bool_or",
-}  # fmt: skip
-_NUMBERING: dict[type, str] = {
-    exp.RowNumber: "row_number", exp.Rank: "rank", exp.DenseRank: "dense_rank", exp.Ntile: "ntile",
-}  # fmt: skip
-_KNOWN: dict[type, tuple[str, tuple[str, ...]]] = {
-    exp.Lower: ("lower", ("this",)), exp.Upper: ("upper", ("this",)), exp.Length: ("length", ("this",)),
-    exp.Substring: ("substring", ("this", "start", "length")),
-    exp.Replace: ("replace", ("this", "expression", "replacement")), exp.Concat: ("concat", ("expressions",)),
-    exp.StartsWith: ("starts_with", ("this", "expression")), exp.EndsWith: ("ends_with", ("this", "expression")),
-    exp.Contains: ("contains", ("this", "expression")), exp.StrPosition: ("strpos", ("this", "substr")),
-    exp.Left: ("left", ("this", "expression")), exp.Right: ("right", ("this", "expression")),
-    exp.SplitPart: ("split_part", ("this", "delimiter", "part_index")),
-    exp.Encode: ("encode", ("this", "charset")), exp.Abs: ("abs", ("this",)),
-    exp.Round: ("round", ("this", "decimals")), exp.Floor: ("floor", ("this",)), exp.Ceil: ("ceil", ("this",)),
-    exp.Greatest: ("greatest", ("this", "expressions")), exp.Least: ("least", ("this", "expressions")),
-    exp.UnixToTime: ("to_timestamp", ("this",)), exp.ArraySize: ("array_length", ("this",)),
-    exp.DateBin: ("date_bin", ("this", "expression", "unit")),
-    exp.ArrayContains: ("array_has", ("this", "expression")),
-}  # fmt: skip
-_TEXTS = frozenset({"TEXT", "VARCHAR", "CHAR", "NVARCHAR", "NCHAR", "STRING", "UTF8", "LARGEUTF8", "UTF8VIEW"})
+_TEXTS = frozenset(
+    {"TEXT", "VARCHAR", "CHAR", "NVARCHAR", "NCHAR", "STRING", "UTF8", "LARGEUTF8", "UTF8VIEW"}
+)
 _WHOLE = frozenset(
     {
         "INT", "BIGINT", "SMALLINT", "TINYINT", "UINT", "UBIGINT", "USMALLINT", "UTINYINT", "INT32", "INT64",
@@ -511,7 +339,7 @@ _WHOLE = frozenset(
     }
 )  # fmt: skip
 _FLOATS = frozenset({"FLOAT", "DOUBLE", "DECIMAL", "REAL", "FLOAT64", "FLOAT32"})
-_RULES: dict[type, Callable[[Expressions, Any, Scope], Value]] = {
+RULES: dict[type, Rule] = {
     exp.Column: Expressions._column, exp.Paren: Expressions._paren, exp.Literal: Expressions._literal,
     exp.Boolean: Expressions._boolean, exp.Null: Expressions._null, exp.Neg: Expressions._neg,
     exp.Interval: Expressions._interval, exp.CurrentTimestamp: Expressions._now, exp.And: Expressions._both,
@@ -522,11 +350,12 @@ _RULES: dict[type, Callable[[Expressions, Any, Scope], Value]] = {
     exp.Nullif: Expressions._nullif, exp.Cast: Expressions._cast, exp.TryCast: Expressions._cast,
     exp.Anonymous: Expressions._named, exp.JSONExtract: Expressions._json,
     exp.JSONExtractScalar: Expressions._json, exp.TimestampTrunc: Expressions._trunc,
-    exp.Extract: Expressions._extract, exp.Trim: Expressions._trim, exp.Count: Expressions._count,
-    exp.FirstValue: Expressions._first, exp.LastValue: Expressions._first,
-    exp.GroupConcat: Expressions._joined_texts, exp.ApproxDistinct: Expressions._aggregate,
-    exp.Filter: Expressions._filter, exp.Window: Expressions._window,
+    exp.Extract: Expressions._extract, exp.Trim: Expressions._trim, 
+     
+     
+     
     **dict.fromkeys(_COMPARISONS, Expressions._comparison),
     **dict.fromkeys(_ARITHMETIC, Expressions._arithmetic),
-    **{kind: Expressions._aggregate for kind in _AGGREGATES if kind is not exp.Count},
+    
 }  # fmt: skip
+Expressions.rules = RULES

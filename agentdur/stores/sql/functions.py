@@ -76,7 +76,9 @@ def _same_kind(name: str) -> Function:
         words, kind, wide = common(list(values), name)
         if len(words) == 1:
             return Value(words[0], kind, wide=wide)
-        words = [f"coalesce({', '.join([word, *words[:n], *words[n + 1 :]])})" for n, word in enumerate(words)]
+        words = [
+            f"coalesce({', '.join([word, *words[:n], *words[n + 1 :]])})" for n, word in enumerate(words)
+        ]
         return Value(f"{name}({', '.join(words)})", kind, wide=wide)
 
     return make
@@ -85,7 +87,8 @@ def _same_kind(name: str) -> Function:
 def _numeric(template: str, kind: Kind | None = None) -> Function:
     def make(values: Sequence[Value]) -> Value:
         computed = [countable(value) for value in values]
-        return Value(template.format(*(v.sql for v in computed)), kind or computed[0].kind)
+        words = [one.sql for one in computed]
+        return Value(template.format(*words, all=", ".join(words)), kind or computed[0].kind)
 
     return make
 
@@ -135,7 +138,11 @@ def _date_bin(values: Sequence[Value]) -> Value:
 
 
 _TRUNCATED = {"second": 1000, "minute": 60_000, "hour": 3_600_000, "day": DAY_MS}
-_STARTS = {"month": "'start of month'", "year": "'start of year'", "week": "'weekday 0', '-6 days', 'start of day'"}
+_STARTS = {
+    "month": "'start of month'",
+    "year": "'start of year'",
+    "week": "'weekday 0', '-6 days', 'start of day'",
+}
 
 
 def date_trunc(unit: str, at: Value) -> Value:
@@ -230,7 +237,7 @@ FUNCTIONS: dict[str, Function] = {
     "split_part": _takes(3, 3, _split),
     "encode": _takes(2, 2, _encode),
     "abs": _takes(1, 1, _numeric("abs({0})")),
-    "round": _takes(1, 2, lambda v: _numeric(f"round({', '.join(f'{{{n}}}' for n in range(len(v)))})", Kind.FLOAT)(v)),
+    "round": _takes(1, 2, _numeric("round({all})", Kind.FLOAT)),
     "floor": _takes(1, 1, _numeric("(cast({0} as integer) - ({0} < cast({0} as integer)))", Kind.INT)),
     "ceil": _takes(1, 1, _numeric("(cast({0} as integer) + ({0} > cast({0} as integer)))", Kind.INT)),
     "greatest": _takes(1, 20, _same_kind("max")),
@@ -264,8 +271,8 @@ def aggregate(name: str, value: Value) -> Value:
             return Value(f"sum({value.sql})", kind)
         case "avg":
             value = countable(value)
-            kind = value.kind if value.kind in (Kind.TIMESTAMP, Kind.DURATION) else Kind.FLOAT
-            return Value(f"avg({value.sql})", kind)
+            of_times = value.kind in (Kind.TIMESTAMP, Kind.DURATION)
+            return Value(f"avg({value.sql})", value.kind if of_times else Kind.FLOAT)
         case "bool_and" | "bool_or":
             return Value(f"{'min' if name == 'bool_and' else 'max'}({value.sql})", Kind.BOOL)
         case _:

@@ -17,7 +17,7 @@ TEXT_BYTES_MAX = 256 * 1024
 TOKENS_MAX = 50_000
 
 
-def parse(sql: str) -> exp.Expression:
+def parse(sql: str) -> exp.Query:
     """The tree of the one query in the text."""
     if len(sql.encode("utf-8", "replace")) > TEXT_BYTES_MAX:
         raise QueryTooComplex(f"it has more than {TEXT_BYTES_MAX} bytes")
@@ -33,7 +33,7 @@ def parse(sql: str) -> exp.Expression:
     if not found:
         raise BadQuery("SQL error: there is no statement")
     if len(found) > 1:
-        raise QueryNotAllowed("the context currently only supports a single SQL statement")
+        raise QueryNotAllowed("the context currently only supports a single SQL statement", 500)
     (tree,) = found
     if not isinstance(tree, exp.Query):
         raise QueryNotAllowed(f"{str(tree.key).upper()} is not a query")

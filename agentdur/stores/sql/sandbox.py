@@ -188,7 +188,7 @@ def as_one_text(query: Query) -> str:
 def _shown(value: Value) -> str:
     """How a value travels in JSON."""
     sql = value.sql
-    if value.kind is Kind.BINARY and not value.packed or value.packed == "utf8":
+    if (value.kind is Kind.BINARY and not value.packed) or value.packed == "utf8":
         return f"iif({sql} is null, null, hex({sql}))"
     if value.kind is Kind.FLOAT:
         return f"iif({sql} is null, null, printf('%!.17g', {sql}))"

@@ -3,8 +3,8 @@
 Rules of this file:
 1. A table is one of the views, a query that WITH has named, or a query in parentheses; it gets a name of
    ours, and so does each column that is selected: no name of the query reaches SQLite.
-2. An index knows what a row is stored as, not what it is shown as. Where the WHERE compares a shown word, what
-   that says of the stored one is said beside it (`narrow`).
+2. An index knows what a row is stored as, not what it is shown as. Where the WHERE compares a shown word,
+   what that says of the stored one is said beside it (`narrow`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 from sqlglot import exp
 
 from agentdur.core.errors import BadQuery, QueryNotAllowed, UnknownInQuery
-from agentdur.stores.sql.expressions import Expressions, identifier, parts, said
+from agentdur.stores.sql.aggregates import Aggregates
 from agentdur.stores.sql.functions import checked_number
 from agentdur.stores.sql.naming import shown_name
+from agentdur.stores.sql.nodes import identifier, parts, said
 from agentdur.stores.sql.scope import Named, Scope, Source
 from agentdur.stores.sql.value import Value, common, plain
-from agentdur.stores.sql.views import CATALOG, SCHEMA, VIEWS, View
+from agentdur.stores.sql.view import CATALOG, SCHEMA, View
+from agentdur.stores.sql.views import VIEWS
 
 _SET_OPERATIONS: dict[type, str] = {exp.Union: "union", exp.Except: "except", exp.Intersect: "intersect"}
 _JOINS = {
@@ -38,7 +40,7 @@ class Query(NamedTuple):
     columns: tuple[tuple[str, Value], ...]
 
 
-class Writer(Expressions):
+class Writer(Aggregates):
     """Writes a whole query. `rows_max`: more than these are not even looked for."""
 
     def __init__(self, now: int, rows_max: int) -> None:
@@ -46,7 +48,7 @@ class Writer(Expressions):
         self._rows_max = rows_max
         self._numbers = count()
 
-    def statement(self, node: exp.Expression) -> Query:
+    def statement(self, node: exp.Query) -> Query:
         """The query that was asked, with at most `rows_max` rows."""
         return self._query(node, None, {}, rows_max=self._rows_max)
 
@@ -90,7 +92,9 @@ class Writer(Expressions):
             parts(one, "this", "alias")
             query = self._query(one.this, outer, known)
             alias = f"q{next(self._numbers)}"
-            known[identifier(one.args["alias"].this)] = Named(alias, _renamed(query.columns, one.args["alias"]))
+            known[identifier(one.args["alias"].this)] = Named(
+                alias, _renamed(query.columns, one.args["alias"])
+            )
             written.append(f"{alias} as ({query.sql})")
         return known, f"with {', '.join(written)} "
 
@@ -186,7 +190,9 @@ class Writer(Expressions):
             return None
         place = str(key.this)
         if not place.isdecimal() or not 1 <= int(place) <= len(outputs):
-            raise BadQuery(f"Error during planning: Cannot find column with position {place} in SELECT clause")
+            raise BadQuery(
+                f"Error during planning: Cannot find column with position {place} in SELECT clause"
+            )
         value = outputs[int(place) - 1][1]
         return value._replace(sql=f"({value.sql})")
 
@@ -313,7 +319,9 @@ class Writer(Expressions):
             if word != "union":
                 raise QueryNotAllowed(f"{word.upper()} ALL is not supported")
             word = "union all"
-        left, right = (self._query(part, outer, named, computed=True) for part in (node.this, node.expression))
+        left, right = (
+            self._query(part, outer, named, computed=True) for part in (node.this, node.expression)
+        )
         if len(left.columns) != len(right.columns):
             raise BadQuery(f"{word.upper()} takes as many columns on both sides")
         prefix = f"o{next(self._numbers)}_"
