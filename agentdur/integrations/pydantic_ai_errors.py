@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -22,8 +21,8 @@ from pydantic_core import to_json
 
 from agentdur.core.errors import HandlerError, NotSerializable
 from agentdur.sdk.exceptions import RetryableError, TerminalError
+from agentdur.sdk.providers import retry_after, worth_another_try
 
-_RETRIED = frozenset({408, 409, 429})
 _BODY_CHARS_MAX = 4_000
 _RUN_ENDS = (exceptions.UsageLimitExceeded, exceptions.UnexpectedModelBehavior)
 _REFUSED, _LIMIT, _RUN = "model_refused", "usage_limit", "agent_run"
@@ -165,14 +164,19 @@ def _of_request(error: exceptions.ModelAPIError) -> Exception:
 def _worth_another_try(
     error: exceptions.ModelAPIError, status: int | None, headers: Mapping[str, str]
 ) -> bool:
-    said = headers.get("x-should-retry")
-    if said in ("true", "false"):
-        return said == "true"
-    if _is(error, "ModelQuotaExceededError") or "insufficient_quota" in f"{getattr(error, 'body', '')}":
-        return False
-    if status is not None:
-        return status in _RETRIED or status >= 500
-    return not _is(error, "ModelRequestRejectedError")
+    if status is None:
+        return not (_spent(error) or _is(error, "ModelRequestRejectedError"))
+    advised = "x-should-retry" in headers
+    return worth_another_try(status, headers, _told(error)) and (advised or not _spent(error))
+
+
+def _spent(error: exceptions.ModelAPIError) -> bool:
+    """A quota is used up, as the framework or the provider's answer says."""
+    return _is(error, "ModelQuotaExceededError") or "insufficient_quota" in _told(error)
+
+
+def _told(error: exceptions.ModelAPIError) -> str:
+    return f"{getattr(error, 'body', '')}"
 
 
 def _is(error: Exception, name: str) -> bool:
@@ -182,21 +186,12 @@ def _is(error: Exception, name: str) -> bool:
 
 
 def _wait(error: Exception, headers: Mapping[str, str]) -> timedelta | None:
-    """Retry-After, as the framework read it or in one of its three spellings."""
+    """Retry-After, as the framework read it or as the answer says it."""
     try:
         asked = getattr(error, "retry_after", None)
-        if asked is not None:
-            return timedelta(seconds=float(asked))
-        if headers.get("retry-after-ms"):
-            return timedelta(milliseconds=float(headers["retry-after-ms"]))
-        text = headers.get("retry-after") or ""
-        if not text:
-            return None
-        if text.replace(".", "", 1).isdigit():
-            return timedelta(seconds=float(text))
-        return max(timedelta(0), parsedate_to_datetime(text) - datetime.now(UTC))
+        return retry_after(headers) if asked is None else timedelta(seconds=float(asked))
     except (ValueError, TypeError, OverflowError):
-        return None  # a header nobody can read asks for nothing
+        return None  # what nobody can read asks for nothing
 
 
 def _ending(error: Exception, status: int, kind: str) -> TerminalError:

@@ -114,6 +114,14 @@ async def _fitting(
     return answer
 
 
+async def journaled(
+    context: Context, call: ModelCall, name: str, options: RunOptions[ModelAnswer] | None
+) -> ModelAnswer:
+    """The answer to a call that somebody else's client makes, as a step like those of `completion`: for
+    frameworks that bring models of their own."""
+    return await _Asked(context, (), options).one(call, name, last=True)
+
+
 @dataclass(slots=True)
 class _Asked:
     """Where a call is journaled, and whom it may ask."""
@@ -129,7 +137,7 @@ class _Asked:
             last = number == len(models) - 1
             call = ModelCall(replace(request, model=model), request.model, accounts())
             try:
-                return await self._one(call, f"{name}/fallback" if number else name, last)
+                return await self.one(call, f"{name}/fallback" if number else name, last)
             except ModelRefused as refused:
                 if last or not refused.for_this_model:
                     raise
@@ -138,7 +146,7 @@ class _Asked:
                     raise
         raise AssertionError("the last model answers or raises")
 
-    async def _one(self, call: ModelCall, name: str, last: bool) -> ModelAnswer:
+    async def one(self, call: ModelCall, name: str, last: bool) -> ModelAnswer:
         """The answer of this model; where a budget is used up and a person grants more, it is asked again."""
         if self.context is None:
             return await call.run()

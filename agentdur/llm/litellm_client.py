@@ -12,16 +12,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 
 from agentdur.llm.answer import ModelAnswer, Usage
-from agentdur.llm.errors import BadModelAnswer, ModelBusy, ModelRefused, ModelTimeout, ModelUnavailable
-from agentdur.llm.request import PATIENCE, Request, Timeouts
+from agentdur.llm.errors import BadModelAnswer, ModelTimeout, ModelUnavailable
+from agentdur.llm.failures import failed_request
+from agentdur.llm.request import Request, Timeouts
 from agentdur.llm.streaming import Hear, Hearing
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or the import fetches a price list
@@ -42,7 +42,6 @@ _FIXED = {
     "_skip_mcp_handler": True,
 }
 _STREAMED = {"stream_options": {"include_usage": True}}
-_RETRIED = frozenset({408, 409, 429})
 _NO_ANSWER = "the model's answer holds no choice"
 
 
@@ -216,26 +215,10 @@ def translated(model: str, error: Exception) -> Exception:
     said = f"{model}: {getattr(error, 'message', None) or error}"
     if isinstance(error, litellm.Timeout) and not _answered(error):
         return ModelTimeout(said, 504)
-    headers = _headers(error)
-    if _worth_another_try(error, status, headers):
-        if status == 429:
-            return _busy(said, _retry_after(headers))
-        if _unreadable(error):
-            return BadModelAnswer(said, 502)
-        return ModelUnavailable(said, status, _retry_after(headers))
-    return ModelRefused(said, status, {"model": model, "reason": _reason(error, status)})
-
-
-def _busy(said: str, wait: timedelta | None) -> ModelBusy:
-    """With a time to wait it costs no attempt; without, the policy backs off."""
-    return ModelBusy(said, 429, wait, patience=None if wait is None else PATIENCE)
-
-
-def _reason(error: Exception, status: int) -> str:
-    """Why it was refused: what may be different for another model, and what not."""
-    if isinstance(error, litellm.ContextWindowExceededError):
-        return "context_window"
-    return {401: "auth", 403: "forbidden", 404: "unknown_model", 429: "quota"}.get(status, "invalid")
+    reason = "context_window" if isinstance(error, litellm.ContextWindowExceededError) else ""
+    told = f"{getattr(error, 'body', '')} {error}"
+    failed = failed_request(model, said, status, _headers(error), told, reason=reason)
+    return BadModelAnswer(said, 502) if type(failed) is ModelUnavailable and _unreadable(error) else failed
 
 
 def _answered(error: BaseException | None) -> bool:
@@ -253,33 +236,9 @@ def _headers(error: Exception) -> Any:
     return kept or getattr(getattr(error, "response", None), "headers", None) or {}
 
 
-def _worth_another_try(error: Exception, status: int, headers: Any) -> bool:
-    said = headers.get("x-should-retry")
-    if said in ("true", "false"):
-        return bool(said == "true")
-    if status == 429:
-        return "insufficient_quota" not in f"{getattr(error, 'body', '')} {error}"
-    return status in _RETRIED or status >= 500
-
-
 def _unreadable(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, json.JSONDecodeError):
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _retry_after(headers: Any) -> timedelta | None:
-    """Retry-After in its three spellings: milliseconds, seconds, a date."""
-    try:
-        if headers.get("retry-after-ms"):
-            return timedelta(milliseconds=float(headers["retry-after-ms"]))
-        text = headers.get("retry-after") or ""
-        if not text:
-            return None
-        if text.replace(".", "", 1).isdigit():
-            return timedelta(seconds=float(text))
-        return max(timedelta(0), parsedate_to_datetime(text) - datetime.now(UTC))
-    except (ValueError, TypeError, OverflowError):
-        return None  # a header nobody can read asks for nothing

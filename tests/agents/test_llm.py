@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from agentdur import Context, NotInHandler, RunOptions, Service, TerminalError
 from agentdur.llm import ModelAnswer, ModelRefused, Usage, completion, litellm_client
+from agentdur.sdk.providers import retry_after
 from agentdur.testing.scripted_llm import (
     DropBeforeHeaders,
     DropMidStream,
@@ -277,7 +278,7 @@ IN_A_MINUTE = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=
     ],
 )
 def test_retry_after_is_read_in_its_three_spellings(headers: dict[str, str], low: float, high: float):
-    found = litellm_client._retry_after(httpx.Headers(headers))
+    found = retry_after(httpx.Headers(headers))
     assert found is not None
     assert low <= found.total_seconds() <= high
 
@@ -286,4 +287,4 @@ def test_retry_after_is_read_in_its_three_spellings(headers: dict[str, str], low
     "headers", [{}, {"retry-after": "soon"}, {"retry-after-ms": "x"}, {"retry-after": "1e999"}]
 )
 def test_a_header_nobody_can_read_asks_for_nothing(headers: dict[str, str]):
-    assert litellm_client._retry_after(httpx.Headers(headers)) is None
+    assert retry_after(httpx.Headers(headers)) is None

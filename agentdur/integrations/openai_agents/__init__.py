@@ -8,17 +8,12 @@ Importing this package imports the SDK (extra `openai-agents`) and LiteLLM, when
 """
 
 from agentdur.integrations.openai_agents.entry import DurableRunner, install
-from agentdur.integrations.openai_agents.errors import (
-    NoSessionState,
-    RunInStep,
-    SyncRun,
-    UnjournaledAnswer,
-    UnknownAgentsVersion,
-)
+from agentdur.integrations.openai_agents.errors import NoSessionState, UnknownAgentsVersion
 from agentdur.integrations.openai_agents.scope import Durability
 from agentdur.integrations.openai_agents.session import ObjectSession
 from agentdur.integrations.openai_agents.tools import inline, retried
 from agentdur.integrations.openai_agents.tracing import trace_to
+from agentdur.integrations.runs import RunInStep, SyncRun, UnjournaledAnswer
 
 __all__ = [
     "Durability",

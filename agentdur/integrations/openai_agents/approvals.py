@@ -17,7 +17,8 @@ from typing import Any
 from agents.items import ToolApprovalItem
 from agents.run_state import RunState
 
-from agentdur.integrations.openai_agents.scope import Escape, Scope, is_cancellation
+from agentdur.integrations.openai_agents.scope import Scope
+from agentdur.integrations.runs import Escape, is_cancellation
 from agentdur.sdk.approval import Approval
 from agentdur.sdk.exceptions import TerminalError
 

@@ -15,8 +15,7 @@ from openai.types.responses import Response
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from agentdur.integrations.openai_agents.errors import UnjournaledAnswer
-from agentdur.sdk.exceptions import TerminalError
+from agentdur.integrations.runs import UnjournaledAnswer
 
 _RESPONSE: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
 _STREAMED: TypeAdapter[Response] = TypeAdapter(Response)
@@ -63,12 +62,7 @@ def _checked(adapter: TypeAdapter[Any], value: Any) -> Any:
             adapter.validate_python(data), mode="json", exclude_unset=True, by_alias=True, warnings=False
         )
     except (ValidationError, PydanticSerializationError) as error:
-        raise _unjournaled(str(error)) from error
+        raise UnjournaledAnswer(str(error)).ending() from error
     if again != data:
-        raise _unjournaled("it would come back as something else")
+        raise UnjournaledAnswer("it would come back as something else").ending()
     return data
-
-
-def _unjournaled(reason: str) -> TerminalError:
-    error = UnjournaledAnswer(reason)
-    return TerminalError(str(error), 500, {"agentdur_code": error.code})

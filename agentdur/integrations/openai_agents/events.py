@@ -14,8 +14,8 @@ from typing import Any, get_args
 from agents.items import TResponseStreamEvent
 from openai.types.responses import Response, ResponseStreamEvent
 
-from agentdur.integrations.openai_agents.failures import refused
 from agentdur.llm.errors import BadModelAnswer, ModelBusy, ModelUnavailable
+from agentdur.llm.failures import refused
 from agentdur.sdk.stream import stream
 
 _EVENTS: dict[str, Any] = {

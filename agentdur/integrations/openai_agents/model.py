@@ -21,9 +21,11 @@ from agents.models._retry_runtime import provider_managed_retries_disabled
 from agents.models.interface import Model
 
 from agentdur.integrations.openai_agents import codec, events
-from agentdur.integrations.openai_agents.failures import restored, translated
-from agentdur.integrations.openai_agents.scope import Scope, with_json
+from agentdur.integrations.openai_agents.failures import translated
+from agentdur.integrations.openai_agents.scope import Scope
+from agentdur.integrations.runs import with_json
 from agentdur.llm.errors import ModelTimeout
+from agentdur.llm.failures import restored
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.note import note
 from agentdur.sdk.stream import stream

@@ -8,13 +8,14 @@ Rules of this file:
 
 from __future__ import annotations
 
-import math
 from typing import Any, get_type_hints
 
 from agents.tool import FunctionTool, ToolOutputFileContent, ToolOutputImage, ToolOutputText
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError
+
+from agentdur.integrations.runs import is_json
 
 _OWN: dict[str, Any] = {
     kind.__name__: kind for kind in (ToolOutputText, ToolOutputImage, ToolOutputFileContent)
@@ -44,19 +45,6 @@ def load_output(tool: FunctionTool, data: dict[str, Any]) -> Any:
         adapter = _declared(tool)
         return data["typed"] if adapter is None else adapter.validate_python(data["typed"])
     return data["json"] if "json" in data else data["text"]
-
-
-def is_json(value: Any) -> bool:
-    """True for what JSON carries without a change."""
-    if value is None or type(value) in (str, bool):
-        return True
-    if type(value) is int:
-        return abs(value) < 2**63
-    if type(value) is float:
-        return math.isfinite(value)
-    if type(value) is list:
-        return all(is_json(item) for item in value)
-    return type(value) is dict and all(type(k) is str and is_json(item) for k, item in value.items())
 
 
 def _typed(tool: FunctionTool, value: Any) -> Any:

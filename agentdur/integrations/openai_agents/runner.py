@@ -23,18 +23,11 @@ from agents.run_state import RunState
 
 from agentdur.core.errors import NotInHandler
 from agentdur.integrations.openai_agents.approvals import decide
-from agentdur.integrations.openai_agents.errors import RunInStep, SyncRun
-from agentdur.integrations.openai_agents.scope import (
-    Durability,
-    Escape,
-    Scope,
-    beneath,
-    close_scope,
-    open_scope,
-)
+from agentdur.integrations.openai_agents.scope import Durability, Scope, close_scope, open_scope
 from agentdur.integrations.openai_agents.seams import take_hold
 from agentdur.integrations.openai_agents.streaming import DurableStream
 from agentdur.integrations.openai_agents.tracing import trace_id_of
+from agentdur.integrations.runs import Escape, RunInStep, SyncRun, beneath, ending
 from agentdur.sdk.branch import current_branch
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 
@@ -139,24 +132,7 @@ def outward(scope: Scope, error: BaseException) -> BaseException:
     if isinstance(error, AgentsException) and not isinstance(
         error, UserError | TerminalError | RetryableError
     ):
-        return _terminal(error)
-    return error
-
-
-_TERMINAL: dict[type[AgentsException], type[AgentsException]] = {}
-
-
-def _terminal(error: AgentsException) -> AgentsException:
-    """The same exception, which ends an invocation when nobody catches it."""
-    kind = type(error)
-    twin = _TERMINAL.get(kind)
-    if twin is None:
-        twin = type(kind.__name__, (kind, TerminalError), {"__module__": kind.__module__})
-        _TERMINAL[kind] = twin
-    error.__class__ = twin
-    made: Any = error
-    made.message, made.status_code = str(error), 500
-    made.metadata = {"kind": kind.__name__}
+        return ending(error)
     return error
 
 

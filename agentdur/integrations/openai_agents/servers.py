@@ -13,7 +13,8 @@ from typing import Any
 
 from mcp.types import Tool as MCPTool
 
-from agentdur.integrations.openai_agents.scope import Escape, current_scope
+from agentdur.integrations.openai_agents.scope import current_scope
+from agentdur.integrations.runs import Escape
 from agentdur.sdk.exceptions import TerminalError
 
 Listing = Callable[[Any, Any, Any, Any], Awaitable[list[MCPTool]]]

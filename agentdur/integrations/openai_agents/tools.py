@@ -22,17 +22,10 @@ from typing import Any, TypeVar
 from agents.tool import FunctionTool
 
 from agentdur.core.errors import AgentdurError, NestedOperation, NotInHandler
-from agentdur.integrations.openai_agents.errors import RunInStep
 from agentdur.integrations.openai_agents.local_state import changed, fields_of, set_again
 from agentdur.integrations.openai_agents.outputs import dump_output, load_output
-from agentdur.integrations.openai_agents.scope import (
-    Escape,
-    Scope,
-    current_scope,
-    enclosing_scope,
-    ours,
-    with_json,
-)
+from agentdur.integrations.openai_agents.scope import Scope, current_scope, enclosing_scope
+from agentdur.integrations.runs import Escape, RunInStep, ours, with_json
 from agentdur.sdk.combine import race
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.note import note

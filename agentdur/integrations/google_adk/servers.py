@@ -1,0 +1,66 @@
+"""MCP servers of an agent: what they offer is asked in a step, once a run; each call is a step as any tool's.
+
+Rules of this file:
+1. The journal keeps the definitions of the tools: a server that is away, or offers something else by now,
+   does not disturb a replay. What a process has cached does not count.
+2. Connections are not journaled: the toolset owns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from agentdur.integrations.google_adk.codec import plain
+from agentdur.integrations.google_adk.scope import current_scope
+
+try:
+    import mcp.types
+    from google.adk.tools.mcp_tool.mcp_toolset import McpToolset
+except ImportError:  # ADK's extra for MCP is not installed: there are no such toolsets
+    McpToolset = None
+
+_LISTING = "Failed to get tools from MCP server"
+Asked = Callable[..., Awaitable[Any]]
+
+
+def durable_request(original: Asked) -> Asked:
+    """ADK's request to a server that is no tool call."""
+
+    async def request(
+        self: Any, call: Any, error_message: str, readonly_context: Any = None, **more: Any
+    ) -> Any:
+        scope = current_scope()
+        if scope is None:
+            return await original(self, call, error_message, readonly_context, **more)
+        agent = "" if readonly_context is None else readonly_context.agent_name
+        branch = getattr(getattr(readonly_context, "_invocation_context", None), "branch", None) or ""
+        what = error_message.removeprefix("Failed to ")
+        label = f"mcp:{agent}@{branch}:{what}"
+        place = f"{label}:{id(self)}"
+        if place in scope.listed:
+            return scope.listed[place]
+
+        async def action() -> Any:
+            answer = await original(self, call, error_message, readonly_context, **more)
+            assert isinstance(answer, BaseModel)
+            return {"kind": type(answer).__name__, "answer": plain(answer)}
+
+        data = await scope.step(label, f"mcp:{agent}/{what}", action, None)
+        answer = getattr(mcp.types, data["kind"]).model_validate(data["answer"])
+        if error_message == _LISTING:
+            scope.listed[place] = answer
+        return answer
+
+    return request
+
+
+def uncached(original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """What this process knows already is asked anew in a durable run."""
+
+    def read(self: Any, cache_key: Any) -> Any:
+        return original(self, cache_key) if current_scope() is None else None
+
+    return read
