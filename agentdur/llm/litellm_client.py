@@ -149,6 +149,11 @@ def price(model: str, prompt_tokens: int, completion_tokens: int) -> float | Non
         return None
 
 
+def installed() -> bool:
+    """True when LiteLLM is there."""
+    return litellm is not None
+
+
 def _client() -> Any:
     if litellm is None:
         raise ModuleNotFoundError("models are called through LiteLLM: pip install 'agentdur[litellm]'")

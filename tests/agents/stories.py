@@ -169,6 +169,17 @@ STORIES = [
         answer="All about ferries.",
     ),
     Story(
+        example="google_adk", service="Concierge", handler="say", key="eve", given="A table in Bergen",
+        model_calls=4,
+        turns=[
+            calls(("transfer_to_agent", {"agent_name": "tables"}), system="You greet", at=0),
+            calls(("find_tables", {"city": "Bergen"}), system="You book tables", at=0),
+            calls(("book_table", {"restaurant": "Bergen: Cornelius"}), system="You book tables", at=1),
+            says("Your reference is T-17.", system="You book tables", at=2),
+        ],
+        answer="Your reference is T-17.",
+    ),
+    Story(
         example="langchain_agent", service="Weather", handler="ask", given="umbrella?", model_calls=2,
         fresh=True,
         turns=[

@@ -15,7 +15,7 @@ from google.genai import errors as genai
 from agentdur.core.errors import AgentdurError
 from agentdur.llm.errors import BadModelAnswer, ModelTimeout, ModelUnavailable
 from agentdur.llm.failures import failed_request
-from agentdur.llm.litellm_client import litellm
+from agentdur.llm.litellm_client import installed
 from agentdur.llm.litellm_client import translated as of_litellm
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 
@@ -37,7 +37,7 @@ def translated(model: str, error: Exception) -> Exception:
         return ModelTimeout(said, 504)
     if isinstance(error, httpx.TransportError) or _is(error, *_NETWORK):
         return ModelUnavailable(said, 503)
-    if litellm is not None:
+    if installed():
         return of_litellm(model, error)
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):

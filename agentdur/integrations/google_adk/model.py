@@ -37,7 +37,7 @@ from agentdur.llm.budget import accounts
 from agentdur.llm.call import ModelCall
 from agentdur.llm.completion import journaled
 from agentdur.llm.errors import BadModelAnswer, ModelTimeout
-from agentdur.llm.litellm_client import litellm, price
+from agentdur.llm.litellm_client import installed, price
 from agentdur.llm.request import Request, Timeouts
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.stream import stream
@@ -177,7 +177,7 @@ def _answer_of(model: str, inner: BaseLlm, responses: list[LlmResponse], heard: 
 
 
 def _cost(model: str, inner: BaseLlm, usage: Usage) -> float | None:
-    if litellm is None:
+    if not installed():
         return None
     known = f"gemini/{model}" if isinstance(inner, Gemini) and "/" not in model else model
     return price(known, usage.prompt_tokens, usage.completion_tokens)

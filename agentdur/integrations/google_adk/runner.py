@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from google.adk.agents.invocation_context import LlmCallsLimitExceededError
-from google.adk.agents.run_config import StreamingMode
+from google.adk.agents.run_config import StreamingMode  # type: ignore[attr-defined]  # where ADK has it
 from google.adk.errors.already_exists_error import AlreadyExistsError
 from google.adk.errors.session_not_found_error import SessionNotFoundError
 from google.adk.events.event import Event

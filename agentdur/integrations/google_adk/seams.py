@@ -27,7 +27,7 @@ from agentdur.integrations.google_adk.approvals import durable_gate
 from agentdur.integrations.google_adk.errors import UnknownAdkVersion
 from agentdur.integrations.google_adk.model import DurableModel
 from agentdur.integrations.google_adk.scope import current_scope, own_id
-from agentdur.integrations.google_adk.servers import McpToolset, durable_request, uncached
+from agentdur.integrations.google_adk.servers import TOOLSET, durable_request, uncached
 from agentdur.integrations.google_adk.tools import durable_call
 from agentdur.sdk.branch import current_branch
 
@@ -48,8 +48,8 @@ def take_hold(run_async: Callable[[Any], Any], run: Callable[[Any], Any], live: 
     ways in durable, of those it has."""
     if _taken:
         return
-    cache = (McpToolset, "_read_tool_list_cache", ("self", "cache_key"))
-    for owner, name, parameters in _PLACES if McpToolset is None else (*_PLACES, cache):
+    cache = (TOOLSET, "_read_tool_list_cache", ("self", "cache_key"))
+    for owner, name, parameters in _PLACES if TOOLSET is None else (*_PLACES, cache):
         there = getattr(owner, name, None)
         if there is None or tuple(inspect.signature(there).parameters) != parameters:
             raise UnknownAdkVersion(f"google-adk {version('google-adk')}: {name} is not what it was")
@@ -57,9 +57,9 @@ def take_hold(run_async: Callable[[Any], Any], run: Callable[[Any], Any], live: 
     _platform()
     for name in ("sessions", "user_state", "app_state"):
         setattr(InMemorySessionService, name, OfTheInvocation(name))
-    if McpToolset is not None:
-        _put(McpToolset, "_execute_with_session", durable_request)
-        _put(McpToolset, "_read_tool_list_cache", uncached)
+    if TOOLSET is not None:
+        _put(TOOLSET, "_execute_with_session", durable_request)
+        _put(TOOLSET, "_read_tool_list_cache", uncached)
     _put(runners.Runner, "run_async", run_async)
     _put(runners.Runner, "run", run)
     _put(runners.Runner, "run_live", live)
@@ -68,7 +68,7 @@ def take_hold(run_async: Callable[[Any], Any], run: Callable[[Any], Any], live: 
 
 def _flow() -> None:
     """The model of a turn, whoever names it; tools, and what is asked before them."""
-    resolve = base_llm_flow.resolve_llm
+    resolve: Any = getattr(base_llm_flow, "resolve_llm")  # noqa: B009 - it is no public name of the module
 
     async def durable_model(invocation_context: Any) -> Any:
         model, scope = await resolve(invocation_context), current_scope()

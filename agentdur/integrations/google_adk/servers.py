@@ -18,9 +18,11 @@ from agentdur.integrations.google_adk.scope import current_scope
 
 try:
     import mcp.types
-    from google.adk.tools.mcp_tool.mcp_toolset import McpToolset
+    from google.adk.tools.mcp_tool import mcp_toolset
 except ImportError:  # ADK's extra for MCP is not installed: there are no such toolsets
-    McpToolset = None
+    TOOLSET: Any = None
+else:
+    TOOLSET = mcp_toolset.McpToolset
 
 _LISTING = "Failed to get tools from MCP server"
 Asked = Callable[..., Awaitable[Any]]

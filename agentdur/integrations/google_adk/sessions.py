@@ -69,7 +69,7 @@ class ObjectSessions(BaseSessionService):
         session_id: str | None = None,
     ) -> Session:
         """A new session; AlreadyExistsError when there is one of that id."""
-        context = current_context()
+        context: Any = current_context()
         name = (session_id or "").strip() or str(context.uuid())
         if not _keeps(context):
             return await self._passing.create_session(
@@ -94,7 +94,7 @@ class ObjectSessions(BaseSessionService):
         self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
     ) -> Session | None:
         """The session with its events, or those the config asks for; None when there is none."""
-        context = current_context()
+        context: Any = current_context()
         if not _keeps(context):
             return await self._passing.get_session(
                 app_name=app_name, user_id=user_id, session_id=session_id, config=config
@@ -115,7 +115,7 @@ class ObjectSessions(BaseSessionService):
 
     async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
         """Those of a user, or of all; without their events, the one that was used last comes last."""
-        context = current_context()
+        context: Any = current_context()
         if not _keeps(context):
             return await self._passing.list_sessions(app_name=app_name, user_id=user_id)
         found = []
@@ -128,7 +128,7 @@ class ObjectSessions(BaseSessionService):
 
     async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
         """Forget a session; nothing when there is none."""
-        context = current_context()
+        context: Any = current_context()
         if not _keeps(context):
             await self._passing.delete_session(app_name=app_name, user_id=user_id, session_id=session_id)
             return
@@ -151,14 +151,14 @@ class ObjectSessions(BaseSessionService):
 
     async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
         """What is kept for a user under `user:`, without that prefix."""
-        context = current_context()
+        context: Any = current_context()
         if not _keeps(context):
             return await self._passing.get_user_state(app_name=app_name, user_id=user_id)
         return dict(await context.get(_Parts(app_name, user_id, "").user) or {})
 
     async def append_event(self, session: Session, event: Event) -> Event:
         """Append, as ADK does; a fragment is left out."""
-        context = current_context()
+        context: Any = current_context()
         if not _keeps(context):
             return await self._passing.append_event(session, event)
         if event.partial:

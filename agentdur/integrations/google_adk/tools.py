@@ -12,7 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from google.adk.tools.agent_tool import AgentTool
@@ -29,7 +29,7 @@ from agentdur.sdk.steps import RunOptions
 from agentdur.sdk.steps import call as in_thread
 from agentdur.sdk.stream import stream
 
-Call = Callable[..., Awaitable[Any]]
+Call = Callable[..., Coroutine[Any, Any, Any]]
 T = TypeVar("T", bound=BaseTool | Callable[..., Any])
 _MARK = "agentdur_durability"
 _STEERING = (
