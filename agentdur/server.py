@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import uvicorn
+from fastapi import APIRouter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentdur.admin.app import create_admin
@@ -55,6 +56,7 @@ def loops() -> ModuleType:
 log = logging.getLogger("agentdur")
 COLLECT_AFTER = (20_000, 50, 100)
 """Thresholds of the garbage collector in a process that serves: objects, young, middle collections."""
+OPERATORS_SEE = frozenset({"approvals", "sessions"})
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 
@@ -258,6 +260,13 @@ def guests_of(app: App, engine: Engine) -> list[Guest]:
     return [approvals, *(Guest(*guest) for guests in made for guest in guests)]
 
 
+def operators_guests(app: App, engine: Engine) -> list[tuple[str, APIRouter]]:
+    """What of those routes the admin port hosts as well: the web UI shows approvals and sessions, and asks no
+    other server than its own."""
+    guests = [(guest.prefix, guest.router) for guest in guests_of(app, engine)]
+    return [guest for guest in guests if guest[0] in OPERATORS_SEE]
+
+
 def serve(app: App, settings: Settings, store: str | Store | None = None) -> int:
     """Serve until SIGTERM or SIGINT, then drain; a second one ends the draining. Answers the exit code;
     raises before it serves.
@@ -285,7 +294,10 @@ async def _serve(app: App, settings: Settings, store: str | Store | None) -> int
         app.tell(settings, endpoint)
         ingress = create_ingress(engine, ingress_settings(settings), guests_of(app, engine))
         about = AdminSettings(ingress_endpoint=endpoint, version=installed_version())
-        admin_app = create_admin(engine, about, openapi=openapi, deployments=engine.deployments)
+        admin_app = create_admin(
+            engine, about, openapi=openapi, deployments=engine.deployments,
+            guests=operators_guests(app, engine),
+        )  # fmt: skip
         servers = [
             (_server(ingress, settings), ingress_socket),
             (_server(admin_app, settings), admin_socket),

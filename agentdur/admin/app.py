@@ -8,9 +8,10 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -77,10 +78,12 @@ def create_admin(
     *,
     openapi: OpenApi | None = None,
     deployments: Deployments | None = None,
+    guests: Sequence[tuple[str, APIRouter]] = (),
 ) -> FastAPI:
     """An ASGI application that operates `engine`; the caller starts and stops the engine.
 
     `openapi` makes the document of one service's ingress routes; without it that route is not there.
+    `guests`: routes below `/{prefix}` of which this application knows nothing.
     """
     app = Admin(
         title="agentdur admin", version=settings.version, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH,
@@ -116,4 +119,6 @@ def create_admin(
     app.include_router(invocations_routes(engine))
     if deployments is not None:
         app.include_router(deployments_routes(deployments, engine, version_of))
+    for prefix, routes in guests:
+        app.include_router(routes, prefix=f"/{prefix}", tags=[prefix])
     return app

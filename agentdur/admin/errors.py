@@ -71,6 +71,10 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
 }
 
 
+ERROR_HEADER = "x-agentdur-error"
+"""Carries our own code: the bodies are the reference's, word for word."""
+
+
 class MethodNotAllowed(Exception):
     """A route of another version of this API."""
 
@@ -124,7 +128,9 @@ def install_errors(app: FastAPI) -> None:
     @app.exception_handler(AgentdurError)
     async def refused(request: Request, error: AgentdurError) -> Response:
         code = error.restate_code if isinstance(error, DiscoveryFailed) else None
-        return JSONResponse({"message": message_of(error), "restate_code": code}, status_of(error))
+        return JSONResponse(
+            {"message": message_of(error), "restate_code": code}, status_of(error), {ERROR_HEADER: error.code}
+        )
 
     @app.exception_handler(Unreadable)
     async def unreadable(request: Request, error: Unreadable) -> Response:
