@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from agentdur.cli.output import Exit, Refused
+from agentdur.admin.errors import ERROR_HEADER
+from agentdur.cli.errors import NoServer, NotAnAdminApi, Refused
 from agentdur.config import Settings
 
 TIMEOUT_S = 30.0
+ACCEPT = {"accept": "application/json"}
 
 
 class AdminApi:
-    """One server. Refused when it says no, or is not there."""
+    """One server. Refused when it says no, NoServer and NotAnAdminApi when it is not there."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        self._client: httpx.Client | None = None
 
     def get(self, path: str, **query: Any) -> Any:
         """What is there, as JSON; None when the answer is empty."""
@@ -29,12 +31,12 @@ class AdminApi:
         """One field of what is there."""
         answer = self.get(path, **query)
         if not isinstance(answer, dict) or name not in answer:
-            raise Refused(f"{self.url} is no admin API", Exit.CANNOT_CONNECT)
+            raise NotAnAdminApi(f"{self.url} is no admin API")
         return answer[name]
 
-    def patch(self, path: str, **query: Any) -> tuple[int, Any]:
+    def patch(self, path: str, body: Any = None, **query: Any) -> tuple[int, Any]:
         """(status, what it answered)."""
-        return self._ask("PATCH", path, query)
+        return self._ask("PATCH", path, query, body)
 
     def post(self, path: str, body: Any) -> tuple[int, Any]:
         """(status, what it answered)."""
@@ -44,24 +46,26 @@ class AdminApi:
         """(status, what it answered)."""
         return self._ask("DELETE", path, query)
 
+    def _http(self) -> httpx.Client:
+        """One connection for all questions; certificates are only read where they are checked."""
+        if self._client is None:
+            secure = self.url.startswith("https:")
+            self._client = httpx.Client(headers=ACCEPT, timeout=TIMEOUT_S, verify=secure)
+        return self._client
+
     def _ask(self, method: str, path: str, query: dict[str, Any], body: Any = None) -> tuple[int, Any]:
         given = {name: value for name, value in query.items() if value is not None}
         try:
-            answer = httpx.request(method, self.url + path, params=given, json=body, timeout=TIMEOUT_S)
+            answer = self._http().request(method, self.url + path, params=given, json=body)
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise Refused(
-                f"no server answers at {self.url} ({error}): start one with `agentdur serve FILE`, "
-                "or name its admin API with --admin-url",
-                Exit.CANNOT_CONNECT,
-            ) from error
+            raise NoServer(f"no server answers at {self.url} ({error or type(error).__name__})") from error
         if not answer.is_success:
-            missing = answer.status_code == HTTPStatus.NOT_FOUND
-            code = Exit.NOT_FOUND if missing else Exit.FAILURE
-            raise Refused(_message(answer), code, answer.status_code)
+            message, code = _told(answer)
+            raise Refused(message, answer.status_code, code)
         try:
             return answer.status_code, msgspec.json.decode(answer.content) if answer.content else None
         except msgspec.DecodeError as error:
-            raise Refused(f"{self.url} is no admin API", Exit.CANNOT_CONNECT) from error
+            raise NotAnAdminApi(f"{self.url} is no admin API") from error
 
 
 def admin_url(settings: Settings) -> str:
@@ -75,11 +79,13 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _message(answer: httpx.Response) -> str:
+def _told(answer: httpx.Response) -> tuple[str, str]:
+    """(message, code) of an error, whoever of the server's parts told it."""
     try:
         body = msgspec.json.decode(answer.content)
     except msgspec.DecodeError:
         body = None
+    code = answer.headers.get(ERROR_HEADER, "")
     if isinstance(body, dict) and isinstance(body.get("message"), str):
-        return str(body["message"])
-    return answer.text.strip() or f"HTTP {answer.status_code} {answer.reason_phrase}"
+        return body["message"], str(body.get("error") or code)
+    return answer.text.strip() or f"HTTP {answer.status_code} {answer.reason_phrase}", code

@@ -8,20 +8,39 @@ Rules of this file:
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.main import get_command
 
 from agentdur import server
 from agentdur.cli.admin_api import AdminApi, admin_url
+from agentdur.cli.approvals import approvals
 from agentdur.cli.demo import run_chat, run_demo
 from agentdur.cli.deployments import deployments
 from agentdur.cli.endpoint import endpoint
-from agentdur.cli.invocations import Json, invocations
+from agentdur.cli.invocations import invocations
 from agentdur.cli.loading import find, load_app
-from agentdur.cli.output import Exit, Refused, complain, exit_code_of, say, say_json, say_table
+from agentdur.cli.output import (
+    EVERY,
+    Every,
+    Exit,
+    Json,
+    Watch,
+    complain,
+    exit_code_of,
+    present,
+    say,
+    say_json,
+    say_table,
+)
 from agentdur.cli.reload import serve_and_reload
+from agentdur.cli.services import services
+from agentdur.cli.sessions import sessions
+from agentdur.cli.sql import Query, ask
+from agentdur.cli.state import state
 from agentdur.config import TABLE, installed_version, load_settings, shown
 from agentdur.core.errors import AgentdurError, BadSetting
 
@@ -181,32 +200,47 @@ def demo(
     raise typer.Exit(run_demo(say))
 
 
-@invocations.callback()
-def invocations_of(context: typer.Context, admin_url: AdminUrl = None, file: ConfigFile = None) -> None:
-    """Look at invocations, and intervene."""
-    context.obj = _api(admin_url, file)
+@app.command()
+def sql(
+    query: Query,
+    *,
+    admin: AdminUrl = None,
+    file: ConfigFile = None,
+    as_json: Json = False,
+    watch: Watch = False,
+    every: Every = EVERY,
+) -> None:
+    """Ask the tables of `POST /query`: sys_invocation, sys_journal, state and the others."""
+    api = _api(admin, file)
+    present(lambda: ask(api, query), as_json=as_json, watch=watch, every=every)
 
 
-@deployments.callback()
-def deployments_of(context: typer.Context, admin_url: AdminUrl = None, file: ConfigFile = None) -> None:
-    """Register endpoints of SDKs, and look at them."""
+def reach(context: typer.Context, admin_url: AdminUrl = None, file: ConfigFile = None) -> None:
+    """Which server the commands of a group ask."""
     context.obj = _api(admin_url, file)
 
 
 app.command()(endpoint)
-app.add_typer(deployments, name="deployments")
-app.add_typer(invocations, name="invocations")
+for name, group in (
+    ("deployments", deployments), ("invocations", invocations), ("services", services), ("state", state),
+    ("approvals", approvals), ("sessions", sessions),
+):  # fmt: skip
+    group.callback(help=group.info.help)(reach)
+    app.add_typer(group, name=name)
+
+
+@cache
+def command() -> Any:
+    """All commands, read from their functions once."""
+    return get_command(app)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; its exit code."""
     try:
-        app(args=arguments, prog_name="agentdur")
+        command()(args=arguments, prog_name="agentdur")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else Exit.OK
-    except Refused as error:
-        complain(error)
-        return error.code
     except AgentdurError as error:
         complain(error)
         return exit_code_of(error)

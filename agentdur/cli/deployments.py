@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from agentdur.cli.admin_api import AdminApi, segment
-from agentdur.cli.invocations import Json
-from agentdur.cli.output import Refused, say, say_json, say_table
+from agentdur.cli.errors import Refused
+from agentdur.cli.output import Json, say, say_json, say_table
 
 WAIT_S = 1.0
 """Between two looks whether a deployment is drained."""

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from agentdur.cli.errors import MissingExtra
 from agentdur.cli.loading import load_app
-from agentdur.cli.output import Exit, Refused, say
+from agentdur.cli.output import say
 from agentdur.server import loops
 
 PORT = 9080
@@ -33,7 +34,7 @@ def endpoint(target: Target, host: Host = "127.0.0.1", port: Port = PORT, identi
         http, config = import_module("hypercorn.asyncio"), import_module("hypercorn.config").Config()
     except ModuleNotFoundError as error:  # the extra; other commands do not need it, and start faster without
         hint = "an endpoint speaks HTTP/2 through hypercorn: pip install 'agentdur[endpoint]'"
-        raise Refused(hint, Exit.FAILURE) from error
+        raise MissingExtra(hint) from error
     app = load_app(target)
     config.bind = [f"{host}:{port}"]
     config.loglevel = "WARNING"

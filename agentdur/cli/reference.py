@@ -6,9 +6,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from typer.main import get_command
-
-from agentdur.cli.commands import app
+from agentdur.cli.commands import command as all_commands
+from agentdur.cli.output import MEANING
 
 _HEAD = """\
 # The command `agentdur`
@@ -20,11 +19,14 @@ Facts go to standard output, trouble to standard error: one line with the error'
 
 | code | meaning |
 |---|---|
-| 0 | done |
-| 1 | it failed, or the server refused it |
-| 2 | it was asked for in the wrong way: an unknown option, a bad setting, no App in the file |
-| 3 | there is no such invocation or service |
-| 4 | no server answers |
+CODES
+
+With `--watch` (`-w`) the facts are printed again whenever they have changed, with `--json` one line each,
+until Ctrl-C or until nothing more can change: `agentdur invocations describe -w ID` waits for the end of a
+run and tells by its exit code how that was.
+
+Commands that act take ids or a filter. What a filter finds is shown with `--dry-run`; without it somebody at
+the terminal is asked first, and a script says `--yes`. What is done is done to those that were found then.
 
 `FILE[:APP]` is a file (`agent.py`), a module (`shop.agents`), and optionally the name of the App in it
 (`agent.py:app`). Without the name it is the one called `app`, or the only one there is.
@@ -36,7 +38,8 @@ and leaves the rest to the next start.
 
 def cli_page() -> str:
     """The text of the page."""
-    return "\n".join((_HEAD, *_commands(get_command(app), "agentdur")))
+    codes = "\n".join(f"| {code:d} | {meaning} |" for code, meaning in MEANING.items())
+    return "\n".join((_HEAD.replace("CODES", codes), *_commands(all_commands(), "agentdur")))
 
 
 def _commands(command: Any, name: str) -> Iterator[str]:
@@ -44,7 +47,8 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     if options or not hasattr(command, "commands"):
         yield from _page_of(command, name, options)
     for child in getattr(command, "commands", {}).values():
-        yield from _commands(child, f"{name} {child.name}")
+        if not child.hidden:
+            yield from _commands(child, f"{name} {child.name}")
 
 
 def _page_of(command: Any, name: str, options: list[Any]) -> Iterator[str]:

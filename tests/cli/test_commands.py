@@ -108,7 +108,7 @@ def test_status_says_what_is_served(agentdur: Command, server: Server):
     told = agentdur("status", "--admin-url", server.url)
     assert told.code == Exit.OK
     assert f"agentdur 9.9 at {server.url}, ingress at http://ingress/" in told.out
-    assert "Work     Service  quick, wait" in told.out
+    assert "Work     Service        broken, quick, wait" in told.out
     facts = json.loads(agentdur("status", "--admin-url", server.url, "--json").out)
     assert facts["services"][0]["name"] == "Work"
 
@@ -178,10 +178,11 @@ def test_one_that_fails_does_not_keep_the_others_from_being_tried(agentdur: Comm
     told_in = in_server(agentdur, server)
     done, waiting = server.finished("x"), server.send("wait")
     told = told_in("kill", done, waiting)
-    assert told.code == Exit.FAILURE
+    assert told.code == Exit.WRONG_STATE
     assert "already completed" in told.err
     assert told.out == f"{waiting} killed\n"
-    assert told_in("kill", done, UNKNOWN).code == Exit.NOT_FOUND
+    assert told_in("kill", UNKNOWN, UNKNOWN).code == Exit.NOT_FOUND
+    assert told_in("kill", done, UNKNOWN).code == Exit.FAILURE
     answers = json.loads(told_in("kill", done, "--json").out)
     assert answers[0]["id"] == done
     assert answers[0]["done"] is False
@@ -191,10 +192,11 @@ def test_one_that_fails_does_not_keep_the_others_from_being_tried(agentdur: Comm
 def test_a_completed_one_is_restarted_and_purged(agentdur: Command, server: Server):
     told_in = in_server(agentdur, server)
     done = server.finished("again")
-    new = told_in("restart-as-new", done).out.split()[-1]
+    new = told_in("restart", done).out.split()[-1]
     assert new.startswith("inv_")
-    assert json.loads(told_in("restart-as-new", done, "--json").out)["new_invocation_id"] != new
+    assert json.loads(told_in("restart-as-new", done, "--json").out)[0]["new_invocation_id"] != new
+    assert told_in("restart", done, "--from", "99").code == Exit.FAILURE
     assert told_in("purge-journal", done).out == f"{done} its journal is purged\n"
-    assert told_in("restart-as-new", done).code == Exit.FAILURE
+    assert told_in("restart", done).code == Exit.WRONG_STATE
     assert told_in("purge", done).out == f"{done} purged\n"
     assert told_in("describe", done).code == Exit.NOT_FOUND
