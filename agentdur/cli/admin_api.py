@@ -58,7 +58,8 @@ class AdminApi:
         try:
             answer = self._http().request(method, self.url + path, params=given, json=body)
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise NoServer(f"no server answers at {self.url} ({str(error) or type(error).__name__})") from error
+            why = str(error) or type(error).__name__
+            raise NoServer(f"no server answers at {self.url} ({why})") from error
         if not answer.is_success:
             message, code = _told(answer)
             raise Refused(message, answer.status_code, code)
