@@ -1,6 +1,11 @@
-"""What holds for every test: no price list, no trace leaves the machine, haste where it is asked for."""
+"""What holds for every test: no price list, no trace leaves the machine, haste where it is asked for.
+
+Haste is `-m "not slow"`, as `make check` does: a tenth of the made-up examples; what is told of several stores is
+told in memory; and of what needs a model client, which takes seconds to import, there are a few stories only.
+"""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +18,32 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.register_profile("hasty", settings.get_profile("patient"), max_examples=10)
 
 
+ROOT = Path(__file__).parent
+NEED_A_CLIENT = ("agents", "openai_agents", "google_adk", "sessions", "endpoint")
+A_FEW_STORIES = {"test_agent.py", "test_tools.py", "test_chat.py"}
+
+
+def in_haste(config: pytest.Config) -> bool:
+    return bool(config.getoption("markexpr") == "not slow")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Where the slow tests are left out, a tenth of the examples does."""
-    settings.load_profile("hasty" if config.getoption("markexpr") == "not slow" else "patient")
+    settings.load_profile("hasty" if in_haste(config) else "patient")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Not even imported."""
+    if not in_haste(config) or not collection_path.name.startswith("test_"):
+        return None
+    needs = collection_path.relative_to(ROOT).parts[0] in NEED_A_CLIENT
+    return True if needs and collection_path.name not in A_FEW_STORIES else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a story that is told of several stores, one telling is quick."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if call is not None and call.params.get("stage") == "sqlite":
+            item.add_marker(pytest.mark.slow)

@@ -29,6 +29,7 @@ from agentdur.runtime.remote.transport import TransportFailed
 from tests.http.serving import lent
 from tests.remote.sdk_services import app as sdk_app
 
+pytestmark = pytest.mark.slow
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:agents:7"
 ROLE = "arn:aws:iam::123456789012:role/caller"
 MANIFEST = "application/vnd.restate.endpointmanifest.v4+json"
