@@ -1,7 +1,7 @@
 """What holds for every test: no price list, no trace leaves the machine, haste where it is asked for.
 
-Haste is `-m "not slow"`, as `make check` does: a tenth of the made-up examples; what is told of several stores is
-told in memory; and of what needs a model client, which takes seconds to import, there are a few stories only.
+Haste is `-m "not slow"`, as `make check` does: a tenth of the made-up examples; what is told of several
+stores is told in memory; of what needs a model client, which takes seconds to import, a few stories only.
 """
 
 import os
