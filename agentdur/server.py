@@ -43,6 +43,7 @@ from agentdur.runtime.streams import StreamLimits
 from agentdur.sdk.endpoint import Endpoint, identity
 from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
+from agentdur.ui.app import PREFIX, serve_ui
 
 
 def loops() -> ModuleType:
@@ -296,7 +297,7 @@ async def _serve(app: App, settings: Settings, store: str | Store | None) -> int
         about = AdminSettings(ingress_endpoint=endpoint, version=installed_version())
         admin_app = create_admin(
             engine, about, openapi=openapi, deployments=engine.deployments,
-            guests=operators_guests(app, engine),
+            guests=operators_guests(app, engine), mounts={PREFIX: serve_ui},
         )  # fmt: skip
         servers = [
             (_server(ingress, settings), ingress_socket),

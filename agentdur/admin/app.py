@@ -8,12 +8,13 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentdur.admin.batch import batch_routes
 from agentdur.admin.deployments import deployments_routes
@@ -22,6 +23,8 @@ from agentdur.admin.door import outward
 from agentdur.admin.errors import install_errors
 from agentdur.admin.invocations import invocations_routes
 from agentdur.admin.query import query_routes
+from agentdur.admin.live import live_routes
+from agentdur.admin.runs import runs_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
 from agentdur.admin.state import state_routes
@@ -30,6 +33,8 @@ from agentdur.runtime.remote.deployments import Deployments
 
 OPENAPI_PATH = "/openapi"
 DOCS_PATH = "/docs"
+
+NOTHING_MOUNTED: Mapping[str, ASGIApp] = {}
 
 ASKED_VERSION = "agentdur.admin_version"
 _VERSIONED = re.compile(r"/v(\d{1,4})(?=/|$)")
@@ -79,11 +84,12 @@ def create_admin(
     openapi: OpenApi | None = None,
     deployments: Deployments | None = None,
     guests: Sequence[tuple[str, APIRouter]] = (),
+    mounts: Mapping[str, ASGIApp] = NOTHING_MOUNTED,
 ) -> FastAPI:
     """An ASGI application that operates `engine`; the caller starts and stops the engine.
 
     `openapi` makes the document of one service's ingress routes; without it that route is not there.
-    `guests`: routes below `/{prefix}` of which this application knows nothing.
+    `guests`: routes below `/{prefix}` of which this application knows nothing; `mounts`: applications by path.
     """
     app = Admin(
         title="agentdur admin", version=settings.version, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH,
@@ -117,8 +123,22 @@ def create_admin(
     app.include_router(batch_routes(engine))
     app.include_router(query_routes(engine))
     app.include_router(invocations_routes(engine))
+    app.include_router(runs_routes(engine))
+    app.include_router(live_routes(engine))
     if deployments is not None:
         app.include_router(deployments_routes(deployments, engine, version_of))
     for prefix, routes in guests:
         app.include_router(routes, prefix=f"/{prefix}", tags=[prefix])
+    for path, mounted in mounts.items():
+        app.add_route(path, _leading_to(f"{path}/", HTTPStatus.PERMANENT_REDIRECT))
+        app.mount(path, mounted)
+    if mounts:
+        app.add_route("/", _leading_to(f"{next(iter(mounts))}/", HTTPStatus.TEMPORARY_REDIRECT))
     return app
+
+
+def _leading_to(path: str, status: HTTPStatus) -> Callable[[Request], Response]:
+    def redirect(request: Request) -> Response:
+        return RedirectResponse(path, status)
+
+    return redirect

@@ -298,6 +298,18 @@ class BadIdentityKey(CallerError):
     code = "AD0073"
 
 
+class UnknownEntry(CallerError):
+    """The invocation has no such journal entry, or its journal is no longer kept. List its entries first."""
+
+    code = "AD0225"
+
+
+class UnknownConversation(CallerError):
+    """No messages are stored under this hash, or they were swept. Read the model step's own answer."""
+
+    code = "AD0226"
+
+
 class ApprovalDecided(CallerError):
     """The approval is decided already: nothing was changed. Read what was decided, by whom and when."""
 

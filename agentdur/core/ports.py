@@ -150,8 +150,8 @@ class Store(Protocol):
     def journal(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, Entry]]:
         """Its entries from index `start` on, in order, with their index; at most `limit`, -1: all."""
 
-    def times(self, seq: int) -> list[tuple[int, int]]:
-        """(index, appended at in ms since epoch) of all its entries."""
+    def times(self, seq: int, start: int = 0) -> list[tuple[int, int]]:
+        """(index, appended at in ms since epoch) of its entries from index `start` on."""
 
     def callees(self, seq: int) -> list[InvocationId]:
         """The ids of all it called or sent to."""
@@ -266,6 +266,25 @@ class Stream(Protocol):
         """Read no more; who waits is told that it is over."""
 
 
+class Watch(Protocol):
+    """One invocation, as somebody looks at it while it goes on. Close it when nobody does any more.
+
+    Raises StoreError and NotRunning when the store fails or the engine stops."""
+
+    async def changed(self, seconds: float) -> bool:
+        """Until something of it was committed, at most so long; False when nothing was."""
+
+    async def summary(self) -> dict[str, Any] | None:
+        """As `Engine.list` shows it; None when there is no record."""
+
+    async def rows(self, after: int, limit: int, preview: int) -> list[dict[str, Any]]:
+        """Journal entries behind index `after`, JSON-able, at most `limit`. A payload of more than `preview`
+        bytes is counted, and only its beginning shown."""
+
+    def close(self) -> None:
+        """Watch no more."""
+
+
 class Engine(Protocol):
     """What frontends may ask. Awaitables complete when what they say is durable; cancelling them is free.
 
@@ -319,6 +338,9 @@ class Engine(Protocol):
 
     async def describe(self, invocation: InvocationId) -> dict[str, Any] | None:
         """Everything known about one invocation, JSON-able: status, times, journal, attempts."""
+
+    def watch(self, invocation: InvocationId) -> Watch:
+        """Look at one invocation while it goes on, whether or not it is there."""
 
     async def conversation(self, head: str) -> list[Any] | None:
         """The messages that a model step's note refers to (`conversation`), JSON-able, in order; None when

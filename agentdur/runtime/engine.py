@@ -75,6 +75,8 @@ class Machine:
         self.buffered: list[Any] = []
         self.touched_keys: set[ObjectAddress] = set()
         self.waiting: dict[InvocationId, list[asyncio.Future[Answer]]] = {}
+        self.watches: dict[InvocationId, list[asyncio.Event]] = {}
+        """Set when something of that invocation is committed, or nothing will be any more."""
         self.now = world.now()
         self.stamp = 0
         """When the commit that is being collected began: the time of its entries, ms since the epoch."""
@@ -398,8 +400,16 @@ class Machine:
         keys, self.touched_keys = self.touched_keys, set()
         number = self.writer.number
         self.writer.after_this(lambda: self.slots.evict(slots, keys, number))
+        if self.watches:
+            self.writer.after_this(lambda: self._wake(slot.id for slot in slots))
         if writes and self.revive_seconds != REVIVE_SECONDS_MIN:
             self.writer.after_this(self._stored_again)
+
+    def _wake(self, invocations: Iterable[InvocationId]) -> None:
+        """Tell who watches these."""
+        for invocation in invocations:
+            for event in self.watches.get(invocation, ()):
+                event.set()
 
     def _stored_again(self) -> None:
         self.revive_seconds = REVIVE_SECONDS_MIN
@@ -414,6 +424,7 @@ class Machine:
             _refuse_all(waiting, error)
         self.waiting.clear()
         self.streams.fail(error)
+        self._wake(tuple(self.watches))
         if not self.stopping and self.reviver is None:
             store_failed(error, self.revive_seconds)
             self.reviver = self.loop.call_later(self.revive_seconds, self._revive)
@@ -451,6 +462,7 @@ class Machine:
             _refuse_all(waiting, NotRunning(_STOPPED))
         self.waiting.clear()
         self.streams.fail(NotRunning(_STOPPED))
+        self._wake(tuple(self.watches))
 
 
 def _refuse_all(waiting: list[asyncio.Future[Answer]], error: Exception) -> None:

@@ -37,6 +37,7 @@ from agentdur.runtime.remote.deployments import Deployments, Signer
 from agentdur.runtime.retention import Sweeper
 from agentdur.runtime.slots import Slot
 from agentdur.runtime.streams import StreamLimits, read_position
+from agentdur.runtime.watch import Watch
 from agentdur.runtime.world import RealWorld, World
 from agentdur.runtime.writer import Committer, ThreadCommitter
 from agentdur.sdk.branch import install
@@ -400,6 +401,10 @@ class Engine:
         """One state value of every key that has it, by key, as committed."""
         await self._readable()
         return self.store.states(service, name, after, limit)
+
+    def watch(self, invocation: InvocationId) -> Watch:
+        """Look at one invocation while it goes on."""
+        return Watch(self.machine, invocation)
 
     async def conversation(self, head: str) -> list[Any] | None:
         """The messages that a model step's note refers to."""

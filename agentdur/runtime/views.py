@@ -72,6 +72,7 @@ def summary(machine: Machine, row: Row) -> dict[str, Any]:
         "retry_count": head.failures,
         "next_retry_at": instant(head.retry_at),
         "last_failure": failure(head.last_failure),
+        "last_failure_entry": head.last_failure_entry,
         "restarted_from": spec.restarted_from,
         "deployment_id": head.deployment,
         "waiting_for": waiting_for(head.awaiting or live_awaiting(machine, spec.id)),
@@ -99,32 +100,52 @@ def describe(machine: Machine, invocation: InvocationId) -> dict[str, Any] | Non
     return out
 
 
-def entry_view(entry: j.Entry) -> dict[str, Any]:
-    """An entry: its kind, one line for people, and what it carries."""
+def entry_view(entry: j.Entry, preview: int = PREVIEW_BYTES_MAX) -> dict[str, Any]:
+    """An entry: its kind, one line for people, and what it carries; payloads up to `preview` bytes."""
     out: dict[str, Any] = {"kind": type(entry).__name__}
     if isinstance(entry, j.Completion):
-        out |= {"completion_id": entry.id, "of": entry.of, **outcome_view(entry.outcome)}
+        out |= {"completion_id": entry.id, "of": entry.of, **outcome_view(entry.outcome, preview)}
         if entry.meta:
             out["meta"] = meta_view(entry.meta)
         return out
     if isinstance(entry, j.Signal):
-        return out | {"signal": entry.signal, **outcome_view(entry.outcome)}
+        return out | {"signal": entry.signal, **outcome_view(entry.outcome, preview)}
     out["text"] = described(entry)
     if entry.name:
         out["name"] = entry.name
     if entry.branch:
         out["branch"] = entry.branch
-    completion = getattr(entry, "completion", None)
-    if completion is not None:
-        out["completion_id"] = completion
+    for field, shown in (("completion", "completion_id"), ("id_completion", "id_completion_id")):
+        if (number := getattr(entry, field, None)) is not None:
+            out[shown] = number
+    out |= addressee(entry)
     if isinstance(entry, j.Output | j.CompletePromise | j.CompleteAwakeable):
-        out |= outcome_view(entry.result)
+        out |= outcome_view(entry.result, preview)
     elif isinstance(entry, j.Sleep):
         out["wake_at"] = instant(entry.wake_at)
-    value = getattr(entry, "value", None) if not isinstance(entry, j.Call) else entry.parameter
+    value = getattr(entry, "value", None) if not isinstance(entry, j.Call | j.OneWayCall) else entry.parameter
     if isinstance(value, bytes):
-        out["value"] = payload(value)
+        out["value"] = payload(value, preview)
     return out
+
+
+def addressee(entry: j.AnyCommand) -> dict[str, Any]:
+    """Who or what a command is about: the handler it calls, the state value, promise, signal or awakeable."""
+    match entry:
+        case j.Call() | j.OneWayCall():
+            out: dict[str, Any] = {"service": entry.service, "handler": entry.handler}
+            if entry.key is not None:
+                out["key"] = entry.key
+            if isinstance(entry, j.OneWayCall) and entry.invoke_at:
+                out["invoke_at"] = instant(entry.invoke_at)
+            return out
+        case j.SendSignal():
+            return {"invocation_id": entry.target, "signal": entry.signal}
+        case j.CompleteAwakeable():
+            return {"awakeable": entry.awakeable}
+        case _:
+            key = getattr(entry, "key", None)
+            return {} if key is None else {"key": key}
 
 
 def meta_view(meta: str) -> dict[str, Any]:
@@ -136,11 +157,11 @@ def meta_view(meta: str) -> dict[str, Any]:
     return facts
 
 
-def outcome_view(outcome: j.Outcome) -> dict[str, Any]:
+def outcome_view(outcome: j.Outcome, preview: int = PREVIEW_BYTES_MAX) -> dict[str, Any]:
     """What came back."""
     match outcome:
         case j.Success(value=value):
-            return {"value": payload(value)}
+            return {"value": payload(value, preview)}
         case j.Failure():
             return {"failure": failure(outcome)}
         case j.CalleeId(invocation_id=invocation):
@@ -186,9 +207,9 @@ def waiting_for(awaiting: j.Awaiting | None) -> list[str] | None:
     return sorted(set(found)) or None  # a cancel alone is waited for by all
 
 
-def payload(value: bytes) -> Any:
+def payload(value: bytes, preview: int = PREVIEW_BYTES_MAX) -> Any:
     """JSON when it is JSON, else text, else a count of bytes."""
-    if len(value) > PREVIEW_BYTES_MAX:
+    if len(value) > preview:
         return {"bytes": len(value), "preview": value[:200].decode("utf-8", "replace")}
     if not value:
         return None

@@ -13,13 +13,13 @@ from agentdur.sdk.exceptions import RetryableError, TerminalError
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """Why an attempt failed. `delay_ms` replaces the next back-off; `pause` skips retrying, and `final` makes
-    the error the invocation's result."""
+    the error the invocation's result. `step`: the completion id of the step that failed, if one did."""
 
     error: j.Failure
     delay_ms: int | None = None
     pause: bool = False
     final: bool = False
-    entry: int | None = None
+    step: int | None = None
 
 
 def failure_for(error: BaseException) -> Failed:

@@ -290,7 +290,7 @@ def failed(attempt: Attempt, future: RunFuture[Any], error: BaseException, began
     trace = "".join(traceback.format_exception(error))
     code = error.status_code if isinstance(error, RetryableError) else 500
     failure = j.Failure(code, f"step '{future.name}': {error!r}", (), trace)
-    raise _StepFailed(Failed(error=failure, delay_ms=delay_ms))
+    raise _StepFailed(Failed(error=failure, delay_ms=delay_ms, step=future.completion))
 
 
 def given_up(error: BaseException) -> j.Failure:

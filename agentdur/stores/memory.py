@@ -185,10 +185,11 @@ class MemoryStore:
             found = [(index, entries[index][0]) for index in sorted(entries) if index >= start]
             return found if limit < 0 else found[:limit]
 
-    def times(self, seq: int) -> list[tuple[int, int]]:
-        """(index, appended at) of all its entries."""
+    def times(self, seq: int, start: int = 0) -> list[tuple[int, int]]:
+        """(index, appended at) of its entries from `start` on."""
         with self._guard:
-            return [(index, at) for index, (_, at) in sorted(self._data.journals.get(seq, {}).items())]
+            entries = sorted(self._data.journals.get(seq, {}).items())
+            return [(index, at) for index, (_, at) in entries if index >= start]
 
     def callees(self, seq: int) -> list[InvocationId]:
         """The ids of all it called or sent to, in the order they were given."""

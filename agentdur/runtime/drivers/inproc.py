@@ -17,7 +17,7 @@ from typing import Any
 from agentdur.core import commands as c
 from agentdur.core import journal as j
 from agentdur.core.catalog import Catalog, HandlerOptions
-from agentdur.core.errors import JournalTooLong
+from agentdur.core.errors import JournalTooLong, StoreError
 from agentdur.core.ids import InvocationId
 from agentdur.core.machine.propose import places
 from agentdur.core.replay import Recorded
@@ -32,6 +32,8 @@ from agentdur.sdk.segment import Segment
 from agentdur.sdk.service import Handler
 
 _CALLS = (j.Call, j.OneWayCall)
+FAILED_LOOKED_FOR = 512
+"""Entries at the end of a journal among which the command of a failed step is looked for."""
 _SWEEP_SECONDS_MAX = 5.0
 _SWEEP_SECONDS_MIN = 0.02
 _ABORTED = (("restate_code", "RT0001"), ("agentdur_code", "AD0039"))
@@ -219,11 +221,25 @@ class InProcess:
             c.Fail(
                 id=attempt.id, attempt=attempt.number, error=failure.error, policy=policy,
                 delay_ms=failure.delay_ms, behavior="pause" if failure.pause else "retry",
-                entry=failure.entry, chance=self.machine.world.chance(),
+                entry=self._place_of(slot, failure.step), chance=self.machine.world.chance(),
             )
         )  # fmt: skip
         if slot is not None and before is not None and slot.state is not before:
             attempt_failed(before, slot.state, failure.error, self.machine.now)
+
+    def _place_of(self, slot: Slot | None, step: int | None) -> int | None:
+        """The journal index of the command with this completion id, if it is among the last ones. Its entry is
+        committed: an action does not begin before."""
+        if slot is None or slot.state is None or step is None:
+            return None
+        try:
+            start = max(0, slot.state.length - FAILED_LOOKED_FOR)
+            entries = self.machine.store.journal(slot.seq, start, FAILED_LOOKED_FOR)
+        except StoreError:
+            return None  # nothing can be said to the store now, and that is told elsewhere
+        return next(
+            (at for at, entry in entries if isinstance(entry, j.Run) and entry.completion == step), None
+        )
 
     def ended(self, attempt: Attempt) -> None:
         """The handler's task is gone."""

@@ -1,0 +1,102 @@
+"""What a page needs to show one run and to act on it: whole payloads, conversations, starting, answering.
+
+Rules of this file:
+1. Nothing here can be done only here: each route is plain JSON, for scripts as well as for the web UI.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, Field
+
+from agentdur.admin.errors import json_only
+from agentdur.admin.ids import InvocationPath, parsed_id
+from agentdur.core.errors import BadRequest, UnknownConversation, UnknownEntry
+from agentdur.core.journal import FIRST_FREE_SIGNAL, Failure, Result, Success
+from agentdur.core.ports import Engine
+from agentdur.sdk.client import EngineClient
+
+Json = dict[str, Any]
+WHOLE_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of one payload that is asked for by itself."""
+
+
+class Start(BaseModel):
+    """A new invocation. `input` is JSON; `key`: of an object or a workflow; `delay_seconds` from now."""
+
+    service: str
+    handler: str
+    key: str | None = None
+    input: Any = None
+    has_input: bool = True
+    idempotency_key: str | None = None
+    delay_seconds: Annotated[float, Field(ge=0, le=10**9)] = 0
+
+
+class Answer(BaseModel):
+    """What an awaited signal is given: a value, or a failure's message."""
+
+    value: Any = None
+    failure: str | None = None
+
+    def result(self) -> Result:
+        """As the journal keeps it."""
+        if self.failure is not None:
+            return Failure(500, self.failure)
+        return Success(msgspec.json.encode(self.value))
+
+
+def runs_routes(engine: Engine) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["invocations"])
+    client = EngineClient(engine)
+
+    @routes.post("/invocations", status_code=HTTPStatus.ACCEPTED, dependencies=[Depends(json_only)])
+    async def start(body: Start) -> Json:
+        """Start a handler, and answer the id of its invocation."""
+        data = msgspec.json.encode(body.input) if body.has_input else b""
+        delay = timedelta(seconds=body.delay_seconds) if body.delay_seconds else None
+        headers = {"content-type": "application/json"} if body.has_input else None
+        sent = await client.generic_send(
+            body.service, body.handler, data, body.key, delay, idempotency_key=body.idempotency_key,
+            headers=headers,
+        )  # fmt: skip
+        return {"id": sent.invocation_id}
+
+    @routes.get("/invocations/{id}/entries/{index}")
+    async def entry(id: InvocationPath, index: Annotated[int, Path(ge=0)]) -> Json:
+        """One journal entry with its whole payload."""
+        watch = engine.watch(parsed_id(id))
+        try:
+            rows = await watch.rows(index - 1, 1, WHOLE_BYTES_MAX)
+        finally:
+            watch.close()
+        if not rows or rows[0]["index"] != index:
+            raise UnknownEntry(f"{id} has no entry {index}")
+        return rows[0]
+
+    @routes.get("/conversations/{head}")
+    async def conversation(head: str) -> Json:
+        """The messages that a model step was told, or the tools it was offered, by the hash in its note."""
+        messages = await engine.conversation(head)
+        if messages is None:
+            raise UnknownConversation(head)
+        return {"messages": messages}
+
+    @routes.post(
+        "/invocations/{id}/signals/{signal}", status_code=HTTPStatus.ACCEPTED,
+        dependencies=[Depends(json_only)],
+    )  # fmt: skip
+    async def answer(id: InvocationPath, signal: str, body: Answer) -> Json:
+        """Complete an awakeable (by its number) or a named signal; nothing happens when nobody waits."""
+        if signal.isdigit() and int(signal) < FIRST_FREE_SIGNAL:
+            raise BadRequest(f"signal: {signal} is the engine's own, awakeables begin at {FIRST_FREE_SIGNAL}")
+        await engine.signal(parsed_id(id), int(signal) if signal.isdigit() else signal, body.result())
+        return {}
+
+    return routes

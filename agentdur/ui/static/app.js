@@ -1,0 +1,97 @@
+// The frame around all pages: navigation, keys, messages.
+import { html, render, signal, useEffect } from "./html.js";
+import { get, online, poll } from "./api.js";
+import { go, href, match, route } from "./router.js";
+import { Asking, Toasts } from "./parts/ask.js";
+import { RunPage } from "./pages/run.js";
+import { ApprovalPage, ApprovalsPage } from "./pages/approvals.js";
+import { RunsPage } from "./pages/runs.js";
+import { ServicePage, ServicesPage } from "./pages/services.js";
+import { SessionPage, SessionsPage } from "./pages/sessions.js";
+
+const PAGES = [
+  ["/invocations", RunsPage],
+  ["/invocations/:id", RunPage],
+  ["/approvals", ApprovalsPage],
+  ["/approvals/:id", ApprovalPage],
+  ["/sessions", SessionsPage],
+  ["/sessions/:agent/:id", SessionPage],
+  ["/services", ServicesPage],
+  ["/services/:name", ServicePage],
+];
+const NAV = [
+  ["/", "Overview", "M3 12h4l3-8 4 16 3-8h4"],
+  ["/invocations", "Invocations", "M4 6h16M4 12h16M4 18h10"],
+  ["/approvals", "Approvals", "M5 12l5 5L20 7"],
+  ["/sessions", "Sessions", "M4 5h16v11H9l-5 4z"],
+  ["/objects", "Objects", "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 12l8-4.5M12 12v9M12 12L4 7.5"],
+  ["/services", "Services", "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z"],
+  ["/sql", "SQL", "M5 8l4 4-4 4M12 17h7"],
+];
+
+const version = signal("");
+/** How many approvals wait: told in the navigation wherever one is. */
+export const asked = signal(0);
+
+function Frame() {
+  const { path } = route.value;
+  useEffect(() => {
+    get("/version").then((about) => (version.value = about.version), () => {});
+    return poll(5, async () => (asked.value = (await get("/approvals?limit=100")).approvals.length));
+  }, []);
+  useEffect(() => {
+    document.querySelector("main")?.focus({ preventScroll: true });
+  }, [path]);
+  return html`<div class="frame">
+    <header class="side">
+      <a class="brand" href=${href("/")}><img src="/ui/icon.svg" alt="" /><span>agentdur</span></a>
+      <nav aria-label="Main">${NAV.map(([to, text, icon]) => html`<a key=${to} href=${href(to)} aria-current=${here(path, to) ? "page" : null}>
+        <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d=${icon} /></svg>
+        ${text}${to === "/approvals" && asked.value > 0 && html`<span class="count" title="waiting for a decision">${asked.value}${asked.value === 100 ? "+" : ""}</span>`}</a>`)}</nav>
+      <footer>${version.value && `v${version.value}`}<br /><span title="keys"><kbd>/</kbd> filter · <kbd>g</kbd> go to</span></footer>
+    </header>
+    <main tabindex="-1"><${Page} path=${path} /></main>
+    ${!online.value && html`<div class="offline" role="status">The server does not answer</div>`}
+    <${Asking} /><${Toasts} />
+  </div>`;
+}
+
+const here = (path, to) => (to === "/" ? path === "/" : path === to || path.startsWith(`${to}/`));
+
+function Page({ path }) {
+  for (const [pattern, page] of PAGES) {
+    const found = match(pattern, path);
+    if (found) return html`<${page} key=${path} ...${found} />`;
+  }
+  return html`<div class="card empty"><b>There is no such page</b><a href=${href("/")}>To the overview</a></div>`;
+}
+
+const GO = { o: "/", i: "/invocations", a: "/approvals", c: "/sessions", b: "/objects", s: "/services", q: "/sql" };
+let pending = 0;
+
+addEventListener("keydown", (event) => {
+  const typing = event.target instanceof Element && event.target.closest("input, textarea, select, dialog");
+  if (typing || event.metaKey || event.ctrlKey || event.altKey) return;
+  if (Date.now() < pending && GO[event.key]) {
+    pending = 0;
+    go(GO[event.key]);
+  } else if (event.key === "g") pending = Date.now() + 1200;
+  else if (event.key === "/") {
+    const filter = document.querySelector("[data-filter]");
+    if (filter) {
+      event.preventDefault();
+      filter.focus();
+    }
+  } else if (["j", "k", "ArrowDown", "ArrowUp"].includes(event.key)) step(event, ["j", "ArrowDown"].includes(event.key) ? 1 : -1);
+});
+
+/** From row to row; Enter opens one, as it is a button. */
+function step(event, by) {
+  const rows = [...document.querySelectorAll(".step button.code, a.rowlink")];
+  const at = rows.indexOf(document.activeElement);
+  if (!rows.length || (event.key.startsWith("Arrow") && at < 0)) return;
+  event.preventDefault();
+  rows[Math.min(rows.length - 1, Math.max(0, at + by))]?.focus();
+}
+
+render(html`<${Frame} />`, document.getElementById("app"));

@@ -1,0 +1,109 @@
+// One run, kept up to date: its record, its journal, and what its steps say while they run.
+import { batch, signal } from "./html.js";
+import { get, seg } from "./api.js";
+import { Journal } from "./parts/journal.js";
+
+export class Run {
+  /** @param {string} id */
+  constructor(id) {
+    this.id = id;
+    this.journal = new Journal();
+    /** The invocation as the API shows it; null until it is known. */
+    this.about = signal(null);
+    /** Counts up with each change of the journal. */
+    this.version = signal(0);
+    /** What steps stream now, by completion id. */
+    this.talk = signal(new Map());
+    this.live = signal(false);
+    this.error = signal(null);
+  }
+
+  #take(rows, about) {
+    batch(() => {
+      if (rows?.length) {
+        this.journal.add(rows);
+        const talk = this.talk.value;
+        if (talk.size && rows.some((row) => talk.has(row.completion_id))) {
+          const left = new Map(talk);
+          for (const row of rows) if (row.kind === "Completion") left.delete(row.completion_id);
+          this.talk.value = left;
+        }
+      }
+      if (about !== undefined) this.about.value = about;
+      this.version.value++;
+    });
+  }
+
+  /** Follow it by events; answers a function that stops. A hidden page lets go of its connection. */
+  follow() {
+    let source = null, over = false;
+    const close = () => {
+      source?.close();
+      source = null;
+      this.live.value = false;
+    };
+    const open = () => {
+      if (over || source || document.hidden) return;
+      source = new EventSource(`/invocations/${seg(this.id)}/live?after=${this.journal.last}`);
+      source.addEventListener("rows", (e) => this.#take(JSON.parse(e.data), undefined));
+      source.addEventListener("run", (e) => {
+        this.live.value = true;
+        this.error.value = null;
+        this.#take(null, JSON.parse(e.data));
+      });
+      source.addEventListener("chunk", (e) => this.#say(JSON.parse(e.data)));
+      source.addEventListener("void", (e) => this.#unsay(JSON.parse(e.data).run));
+      source.addEventListener("end", () => {
+        over = true;
+        close();
+      });
+      source.onerror = () => {
+        const refused = source?.readyState === EventSource.CLOSED;
+        this.live.value = false;
+        if (refused) {
+          close();
+          this.#explain();
+        }
+      };
+    };
+    const seen = () => (document.hidden ? close() : open());
+    document.addEventListener("visibilitychange", seen);
+    open();
+    return () => {
+      over = true;
+      document.removeEventListener("visibilitychange", seen);
+      close();
+    };
+  }
+
+  /** An event stream tells no reason: ask the plain way. */
+  async #explain() {
+    try {
+      await get(`/invocations/${seg(this.id)}/rows?after=${this.journal.last}&limit=1`);
+    } catch (error) {
+      this.error.value = error;
+    }
+  }
+
+  /** Ask once for what is new; true when it has ended. */
+  async refresh() {
+    for (;;) {
+      const { run, rows } = await get(`/invocations/${seg(this.id)}/rows?after=${this.journal.last}`);
+      this.#take(rows, run);
+      if (rows.length < 500) return run.status === "completed";
+    }
+  }
+
+  #say({ run, data }) {
+    const said = typeof data === "string" ? data : data?.delta ?? "";
+    if (typeof said !== "string" || !said || (data.type && !["text", "reasoning", "tool_call"].includes(data.type))) return;
+    const talk = new Map(this.talk.value);
+    talk.set(run, (talk.get(run) ?? "") + said);
+    this.talk.value = talk;
+  }
+
+  #unsay(run) {
+    const talk = new Map(this.talk.value);
+    if (talk.delete(run)) this.talk.value = talk;
+  }
+}

@@ -1,0 +1,76 @@
+// A question for a person: what is asked, and Approve, Edit, Reject in place.
+import { html, useState } from "../html.js";
+import { post, seg } from "../api.js";
+import { href } from "../router.js";
+import { ago, ms, short, stamp, until } from "../format.js";
+import { ask, attempt } from "./ask.js";
+import { Value, asText } from "./value.js";
+
+const NAME = "agentdur.by";
+/** Who decides: what was said the last time. */
+export const decider = () => localStorage.getItem(NAME) ?? "";
+
+const STATES = { pending: "suspended", approved: "succeeded", rejected: "failed", withdrawn: "pending" };
+
+/** Decide one. @param {"approve" | "reject"} how */
+export async function decide(record, how, said) {
+  if (said.by) localStorage.setItem(NAME, said.by);
+  return attempt(() => post(`/approvals/${seg(record.id)}/${how}`, { digest: record.digest, ...said }), how === "approve" ? "Approved." : "Rejected.");
+}
+
+const BY = { name: "by", label: "Your name" }, WHY = { name: "reason", label: "Reason (optional)", rows: 2 };
+
+export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
+  const [busy, setBusy] = useState(false);
+  const pending = record.status === "pending";
+  const act = async (how, said) => {
+    setBusy(true);
+    const done = await decide(record, how, said);
+    setBusy(false);
+    if (done) onDecided?.(done);
+  };
+  const approve = () => act("approve", { by: decider() });
+  const reject = async () => {
+    const said = await ask({ title: "Reject", text: record.question, fields: [{ ...BY, value: decider() }, WHY], action: "Reject", danger: true });
+    if (said) act("reject", said);
+  };
+  const edit = async () => {
+    const said = await ask({
+      title: "Approve an edited version", text: record.question, action: "Approve edited",
+      fields: [{ name: "payload", label: "Payload (JSON)", rows: 10, json: true, value: asText(record.payload) }, { ...BY, value: decider() }, WHY],
+    });
+    if (said) act("approve", said);
+  };
+  return html`<article class="approval ${bare ? "" : "card pad"}">
+    <div class="row">
+      ${onSelect && pending && html`<input type="checkbox" aria-label=${`select ${record.question}`} checked=${selected} onChange=${onSelect} />`}
+      <span class="status is-${STATES[record.status] ?? "unknown"}">${pending ? "waiting for you" : record.status}</span>
+      ${record.tool && html`<span class="tag">tool ${record.tool}</span>`}
+      <span class="soft small">asked ${ago(ms(record.asked_at))}</span>
+      <${Deadline} record=${record} />
+      <span class="grow"></span>
+      ${!bare && html`<a class="small mono" href=${href(`/invocations/${seg(record.invocation)}`)}>${record.service} · ${short(record.invocation)}</a><a class="small" href=${href(`/approvals/${seg(record.id)}`)}>permalink</a>`}
+    </div>
+    <p class="question">${record.question}</p>
+    ${record.payload != null && html`<${Value} value=${record.payload} label="payload" />`}
+    ${pending
+      ? html`<div class="row">
+          <button class="good" disabled=${busy} onClick=${approve}>Approve</button>
+          <button disabled=${busy} onClick=${edit}>Edit…</button>
+          <button class="danger" disabled=${busy} onClick=${reject}>Reject…</button>
+        </div>`
+      : html`<${Verdict} record=${record} />`}
+  </article>`;
+}
+
+function Deadline({ record }) {
+  const at = ms(record.deadline);
+  if (at == null || record.status !== "pending") return null;
+  return html`<span class="small soft" title=${stamp(at)}>decides itself ${until(at)} (${record.default ? "approved" : "rejected"})</span>`;
+}
+
+function Verdict({ record }) {
+  const who = record.status === "withdrawn" ? "Withdrawn: who asked has ended" : record.timed_out ? "Nobody decided in time" : `${record.status === "approved" ? "Approved" : "Rejected"} by ${record.by || "somebody"}`;
+  return html`<p class="small">${who}${record.decided_at ? html`, <span title=${stamp(ms(record.decided_at))}>${ago(ms(record.decided_at))}</span>` : ""}${record.reason ? html`: <q>${record.reason}</q>` : ""}</p>
+    ${record.edited && html`<h3>Edited to</h3><${Value} value=${record.edited_payload ?? record.payload} label="edited payload" />`}`;
+}

@@ -1,0 +1,64 @@
+// What a run waits for, in words, and what can be done about it here.
+import { html, useEffect, useState } from "../html.js";
+import { get, post, seg } from "../api.js";
+import { href } from "../router.js";
+import { ago, ms, until } from "../format.js";
+import { ask, attempt } from "./ask.js";
+import { ApprovalCard } from "./approval.js";
+
+/** `approval/apr_…/secret` → the approval's id. */
+export const approvalOf = (text) => /^signal approval\/(apr_[a-z0-9]+)\//.exec(text)?.[1] ?? null;
+export const numberOf = (text) => /^awakeable (\d+)$/.exec(text)?.[1] ?? null;
+
+/** One line for lists. */
+export function waitingWords(run) {
+  const all = run.waiting_for ?? [];
+  if (!all.length) return "";
+  const approvals = all.filter(approvalOf).length;
+  if (approvals) return approvals > 1 ? `${approvals} approvals` : "approval";
+  const [first] = all;
+  return first.startsWith("completion") ? (all.length > 1 ? `${all.length} results` : "a result") : first;
+}
+
+/** Everything a run waits for, with its journal at hand. */
+export function Waiting({ run, about }) {
+  const all = about.waiting_for ?? [];
+  if (!all.length || about.status === "completed") return null;
+  return html`<div class="stack tight">${all.map((one) => html`<${One} key=${one} text=${one} run=${run} about=${about} />`)}</div>`;
+}
+
+function One({ text, run, about }) {
+  const approval = approvalOf(text);
+  if (approval) return html`<${Asked} id=${approval} />`;
+  if (numberOf(text)) return html`<${Signal} id=${run.id} name=${numberOf(text)} title=${`awakeable ${numberOf(text)}`} since=${about.modified_at} />`;
+  if (text.startsWith("signal ")) return html`<${Signal} id=${run.id} name=${text.slice(7)} title=${text} since=${about.modified_at} />`;
+  const step = run.journal.byCompletion.get(Number(text.split(" ")[1]));
+  if (!step || about.status === "backing-off") return null;
+  if (step.type === "sleep") return html`<p class="note suspended"><span class="grow"><b>Sleeps</b>${step.name && ` “${step.name}”`}, wakes ${until(ms(step.row.wake_at))}</span></p>`;
+  if (step.type === "call" && step.child) return html`<p class="note suspended"><span class="grow"><b>Waiting for</b> <a href=${href(`/invocations/${step.child}`)}>${step.row.service}.${step.row.handler}</a>, called ${ago(step.at)}</span></p>`;
+  if (step.type === "promise") return html`<p class="note suspended"><span class="grow"><b>Waiting for</b> promise “${step.row.key}”, since ${ago(step.at)}</span></p>`;
+  return null;
+}
+
+function Asked({ id }) {
+  const [record, setRecord] = useState(null);
+  const load = () => get(`/approvals/${seg(id)}`).then(setRecord, () => {});
+  useEffect(() => {
+    load();
+  }, [id]);
+  return record && html`<${ApprovalCard} record=${record} onDecided=${load} bare=${false} />`;
+}
+
+/** A signal or an awakeable that a person may complete. */
+export function Signal({ id, name, title, since }) {
+  const path = `/invocations/${seg(id)}/signals/${seg(name)}`;
+  const resolve = async () => {
+    const said = await ask({ title: `Resolve ${title}`, fields: [{ name: "value", label: "Value (JSON)", rows: 5, json: true, value: "null" }], action: "Resolve" });
+    if (said) attempt(() => post(path, { value: said.value }), "Resolved.");
+  };
+  const reject = async () => {
+    const said = await ask({ title: `Reject ${title}`, fields: [{ name: "failure", label: "Message" }], action: "Reject", danger: true });
+    if (said) attempt(() => post(path, { failure: said.failure }), "Rejected.");
+  };
+  return html`<div class="note suspended"><span class="grow"><b>Waiting for</b> ${title}, since ${ago(ms(since))}</span><button onClick=${resolve}>Resolve…</button><button class="danger" onClick=${reject}>Reject…</button></div>`;
+}

@@ -1,0 +1,44 @@
+"""What the town's model says."""
+
+from __future__ import annotations
+
+from agentdur.testing.scripted_llm.script import Script, ToolCall, Turn, Usage, When
+
+_PLANNER, _FOOD, _SUPPORT = When(system="Plan the trip"), When(system="restaurants"), When(system="customers")
+
+
+def _usage(prompt: int, completion: int) -> Usage:
+    return Usage(prompt_tokens=prompt, completion_tokens=completion)
+
+
+SCRIPT = Script(
+    models=("gpt-4o-mini", "scripted"),
+    after_last="repeat",
+    turns=(
+        Turn(
+            when=_PLANNER, usage=_usage(412, 58), delay_ms=160,
+            tool_calls=(
+                ToolCall(name="weather", arguments={"city": "Bergen"}, id="call_w"),
+                ToolCall(name="food", arguments={"message": "Where to eat in Bergen?"}, id="call_f"),
+            ),
+        ),
+        Turn(
+            when=_PLANNER, usage=_usage(731, 41), delay_ms=120,
+            tool_calls=(ToolCall(name="book", arguments={"hotel": "Opus XVI", "nights": 2}, id="call_b"),),
+        ),
+        Turn(
+            when=_PLANNER, usage=_usage(902, 143), delay_ms=100, chunk_delay_ms=4,
+            text="Two nights at Opus XVI, the fish market for lunch, and a raincoat: showers are likely.",
+        ),
+        Turn(
+            when=_FOOD, usage=_usage(96, 37), delay_ms=220,
+            text="Try Lysverket, or the fish market if the sun is out.",
+        ),
+        Turn(
+            when=_SUPPORT, usage=_usage(88, 20),
+            tool_calls=(ToolCall(name="weather", arguments={"city": "Oslo"}, id="call_o"),),
+        ),
+        Turn(when=_SUPPORT, usage=_usage(131, 25), text="It is **14 °C** in Oslo, with showers."),
+        Turn(when=_SUPPORT, usage=_usage(160, 12), text="2 + 2 is 4.", chunk_delay_ms=20),
+    ),
+)  # fmt: skip
