@@ -89,7 +89,7 @@ def create_admin(
     """An ASGI application that operates `engine`; the caller starts and stops the engine.
 
     `openapi` makes the document of one service's ingress routes; without it that route is not there.
-    `guests`: routes below `/{prefix}` of which this application knows nothing; `mounts`: applications by path.
+    `guests`: routes below `/{prefix}` of which nothing is known here; `mounts`: applications by path.
     """
     app = Admin(
         title="agentdur admin", version=settings.version, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH,

@@ -23,6 +23,7 @@ from agentdur.core.errors import (
     DeploymentInUse,
     DiscoveryFailed,
     JournalGone,
+    KeyRequired,
     NotForWorkflows,
     NotRunning,
     Overloaded,
@@ -47,6 +48,7 @@ from agentdur.core.errors import (
 
 _STATUS: dict[type[AgentdurError], HTTPStatus] = {
     BadRequest: HTTPStatus.BAD_REQUEST,
+    KeyRequired: HTTPStatus.BAD_REQUEST,
     UnknownInvocation: HTTPStatus.NOT_FOUND,
     UnknownService: HTTPStatus.NOT_FOUND,
     UnknownHandler: HTTPStatus.NOT_FOUND,

@@ -154,7 +154,7 @@ class _Told:
             changed.cancel()
 
     def _listen(self) -> None:
-        """Read the stream behind what is known, unless it is read; without one there are rows all the same."""
+        """Read the stream behind what is known, unless it is read. Without one there are still rows."""
         if self._chunk is not None:
             return
         if self._stream is None:

@@ -150,8 +150,8 @@ class Store(Protocol):
     def journal(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, Entry]]:
         """Its entries from index `start` on, in order, with their index; at most `limit`, -1: all."""
 
-    def times(self, seq: int, start: int = 0) -> list[tuple[int, int]]:
-        """(index, appended at in ms since epoch) of its entries from index `start` on."""
+    def times(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, int]]:
+        """(index, appended at in ms since epoch) of its entries from index `start` on; at most `limit`."""
 
     def callees(self, seq: int) -> list[InvocationId]:
         """The ids of all it called or sent to."""

@@ -55,7 +55,7 @@ class Watch:
             return []
         store = self._machine.store
         entries = store.journal(row.seq, after + 1, limit)
-        times = dict(store.times(row.seq, after + 1)) if entries else {}
+        times = dict(store.times(row.seq, after + 1, limit)) if entries else {}
         return [
             {"index": index, "at": views.instant(times.get(index)), **views.entry_view(entry, preview)}
             for index, entry in entries

@@ -185,11 +185,12 @@ class MemoryStore:
             found = [(index, entries[index][0]) for index in sorted(entries) if index >= start]
             return found if limit < 0 else found[:limit]
 
-    def times(self, seq: int, start: int = 0) -> list[tuple[int, int]]:
-        """(index, appended at) of its entries from `start` on."""
+    def times(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, int]]:
+        """(index, appended at) of its entries from `start` on, at most `limit`."""
         with self._guard:
             entries = sorted(self._data.journals.get(seq, {}).items())
-            return [(index, at) for index, (_, at) in entries if index >= start]
+            found = [(index, at) for index, (_, at) in entries if index >= start]
+            return found if limit < 0 else found[:limit]
 
     def callees(self, seq: int) -> list[InvocationId]:
         """The ids of all it called or sent to, in the order they were given."""

@@ -40,7 +40,7 @@ _EXPIRED_JOURNALS = f"""{_INVOCATION}
 _JOURNAL = """
     select idx, kind, name, branch, completion, payload, detail from journal
     where seq = ? and idx >= ? order by idx limit ?"""
-_TIMES = "select idx, at from journal where seq = ? and idx >= ? order by idx"
+_TIMES = "select idx, at from journal where seq = ? and idx >= ? order by idx limit ?"
 _CALLEES = "select detail from journal where seq = ? and kind = 'CallIdCompletion' order by idx"
 _NEXT_SEQ = """
     select 1 + max(
@@ -103,9 +103,9 @@ class SqliteReads:
         """Its entries from index `start` on, in order, with their index; at most `limit`, -1: all."""
         return self._read(_entry, _JOURNAL, seq, start, limit)
 
-    def times(self, seq: int, start: int = 0) -> list[tuple[int, int]]:
-        """(index, appended at) of its entries from `start` on."""
-        return self._read(tuple, _TIMES, seq, start)
+    def times(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, int]]:
+        """(index, appended at) of its entries from `start` on, at most `limit`."""
+        return self._read(tuple, _TIMES, seq, start, limit)
 
     def callees(self, seq: int) -> list[InvocationId]:
         """The ids of all it called or sent to, in the order they were given."""

@@ -1,8 +1,8 @@
 """Fetch the web UI's three libraries from npm into `static/vendor`: `python -m agentdur.ui.refresh_vendor`.
 
 Rules of this file:
-1. What is there is what npm has, but for the names of imports (a browser knows no package names) and the links
-   to source maps; `manifest.json` says which file of which version, its licence and both checksums.
+1. What is there is what npm has, but for the names of imports (a browser knows no package names) and the
+   links to source maps; `manifest.json` says which file of which version, its licence and both checksums.
 2. Versions are written here and nowhere else.
 """
 

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 from agentdur import Context, Service
+from agentdur.admin.app import create_admin
 from agentdur.core.ids import InvocationId
+from agentdur.runtime.owner import Engine
 from tests.admin.conftest import World, step
 from tests.sessions.site import read_events
+from tests.support.fixtures import stage
+from tests.support.serving import served
 from tests.support.stage import Stage
 
 PATIENCE_SECONDS = 10
+__all__ = ["stage"]
 
 
 @asynccontextmanager
 async def following(world: World, invocation: str, **how: Any) -> AsyncIterator[AsyncIterator[Any]]:
     async with (
         asyncio.timeout(PATIENCE_SECONDS),
-        world.served() as http,
+        served(create_admin(engine_of(world))) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False) as http,
         http.stream("GET", f"/invocations/{invocation}/live", **how) as answer,
     ):
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         yield read_events(answer.aiter_lines())
+
+
+def engine_of(world: World) -> Engine:
+    engine = world.client._engine
+    assert isinstance(engine, Engine)
+    return engine
 
 
 async def all_of(events: AsyncIterator[Any]) -> list[Any]:
@@ -88,9 +100,9 @@ async def test_nobody_is_left_watching(world: World):
     id = await world.started("running")
     async with following(world, id) as events:
         await anext(events)
-        assert InvocationId(id) in world.engine.machine.watches
+        assert InvocationId(id) in engine_of(world).machine.watches
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while world.engine.machine.watches:  # the server finds out by itself
+        while engine_of(world).machine.watches:  # the server finds out by itself
             await asyncio.sleep(0.01)
 
 
@@ -99,7 +111,7 @@ async def test_an_unknown_run_is_404_and_a_bad_id_400(world: World, route: str):
     unknown = await world.http.get(f"/invocations/inv_1cixoeqOzcLa6IRaXfbBYPAiNxd2EKgA9a/{route}")
     assert unknown.status_code == 404
     assert (await world.http.get(f"/invocations/inv_nonsense/{route}")).status_code == 400
-    assert not world.engine.machine.watches
+    assert not engine_of(world).machine.watches
 
 
 async def test_rows_can_be_asked_for_again_and_again(world: World):
@@ -143,7 +155,7 @@ async def test_a_large_payload_is_a_preview_and_whole_when_asked_for(world: Worl
     assert rows[0]["value"]["bytes"] == 9002
     assert (await world.http.get(f"/invocations/{id}/entries/0")).json()["value"] == text
     beyond = await world.http.get(f"/invocations/{id}/entries/9")
-    assert (beyond.status_code, beyond.json()["message"][:6]) == (404, "AD0225")
+    assert (beyond.status_code, beyond.json()["message"][:8]) == (404, "[AD0225]")
 
 
 @pytest.mark.parametrize(
@@ -182,4 +194,4 @@ async def test_an_awakeable_is_rejected_with_a_message(world: World):
 
 async def test_messages_that_are_not_stored_are_told_so(world: World):
     given = await world.http.get("/conversations/0123")
-    assert (given.status_code, given.json()["message"][:6]) == (404, "AD0226")
+    assert (given.status_code, given.json()["message"][:8]) == (404, "[AD0226]")

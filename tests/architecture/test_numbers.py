@@ -45,6 +45,10 @@ def complaints_about(paths: list[Path], check: Check) -> list[str]:
 
 OURS = python_files("agentdur", "examples", "benchmarks", "tests")
 PACKAGE = python_files("agentdur")
+SCRIPTS = sorted(
+    path for path in (ROOT / "agentdur/ui/static").rglob("*.js") if path.parent.name != "vendor"
+)
+SCRIPT_LINES_MAX = 300
 
 
 def test_there_are_files_to_look_at():
@@ -69,6 +73,12 @@ def test_our_sources_keep_the_numbers():
             complaints += complaints_about([path], check)
     assert complaints == []
     assert [name for name in ADAPTS if not (ROOT / name).is_file()] == []
+
+
+def test_pages_of_the_web_ui_are_short():
+    assert len(SCRIPTS) > 10, "no scripts were found"
+    long = [path.name for path in SCRIPTS if len(path.read_text().splitlines()) >= SCRIPT_LINES_MAX]
+    assert long == []
 
 
 def test_no_import_cycle():

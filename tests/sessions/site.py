@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import uvicorn
 
 from agentdur.ingress.app import create_ingress
 from agentdur.ingress.protocol import OneWrite
 from agentdur.sdk.service import BaseService
 from agentdur.server import App, guests_of
+from tests.support.serving import served
 from tests.support.stage import PATIENCE_SECONDS, Stage
 
 Event = dict[str, Any]
@@ -63,29 +61,9 @@ async def site(stage: Stage, *services: BaseService, port: int = 0) -> AsyncIter
         await stage.start(*services)
     app = App(services)
     ingress = create_ingress(stage.engine, guests=guests_of(app, stage.engine))
-    listener = socket.socket(proto=socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    config = uvicorn.Config(ingress, log_config=None, access_log=False, lifespan="off", http=OneWrite)
-    config.timeout_graceful_shutdown = 1
-    server = uvicorn.Server(config)
-    server.capture_signals = _no_signals  # type: ignore[method-assign]  # the test's own stay
-    serving = asyncio.ensure_future(server.serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-    made = Site(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    try:
-        yield made
-    finally:
-        await made.http.aclose()
-        server.should_exit = server.force_exit = True
-        await serving
-        listener.close()
-
-
-def _no_signals() -> Any:
-    class _Nothing:
-        def __enter__(self) -> None: ...
-        def __exit__(self, *_: object) -> None: ...
-
-    return _Nothing()
+    async with served(ingress, port, http=OneWrite) as url:
+        made = Site(url)
+        try:
+            yield made
+        finally:
+            await made.http.aclose()

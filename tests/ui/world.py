@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,7 +14,6 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-import uvicorn
 from pydantic import BaseModel
 
 from agentdur import App, Context, ObjectContext, Service, TerminalError, VirtualObject
@@ -31,6 +29,7 @@ from agentdur.sessions import chat
 from agentdur.testing.scripted_llm import ScriptedLLM
 from agentdur.tools import tool
 from agentdur.ui.app import PREFIX, serve_ui
+from tests.support.serving import served
 from tests.ui.script import SCRIPT
 
 MODEL = "openai/gpt-4o-mini"
@@ -153,7 +152,9 @@ class Town:
 
     async def status(self, run: str) -> str:
         """As the admin API says it."""
-        return str((await self.http.get(f"/invocations/{self.runs.get(run, run)}")).json()["status"])
+        nothing = {"after": 1_000_000, "limit": 1}  # of the journal, which may be long
+        given = await self.http.get(f"/invocations/{self.runs.get(run, run)}/rows", params=nothing)
+        return str(given.json()["run"]["status"])
 
     async def until(self, run: str, *statuses: str) -> None:
         """Wait until it has one of these."""
@@ -213,33 +214,9 @@ async def town(port: int = 0) -> AsyncIterator[Town]:
             engine, about, openapi=openapi, deployments=engine.deployments,
             guests=operators_guests(app, engine), mounts={PREFIX: serve_ui},
         )  # fmt: skip
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        config = uvicorn.Config(admin, log_config=None, access_log=False, lifespan="off")
-        config.timeout_graceful_shutdown = 1
-        server = uvicorn.Server(config)
-        server.capture_signals = _nothing  # type: ignore[method-assign]  # the test's own stay
-        serving = asyncio.ensure_future(server.serve([listener]))
-        made = Town(f"http://127.0.0.1:{listener.getsockname()[1]}", engine)
-        while not server.started:
-            await asyncio.sleep(0.01)
-        try:
-            yield made
-        finally:
-            await made.http.aclose()
-            server.should_exit = server.force_exit = True
-            await serving
-            listener.close()
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-
-
-def _nothing() -> Any:
-    return _Nothing()
+        made = Town(await stack.enter_async_context(served(admin, port)), engine)
+        stack.push_async_callback(made.http.aclose)
+        yield made
 
 
 async def _main(port: int) -> None:

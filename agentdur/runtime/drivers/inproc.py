@@ -228,8 +228,8 @@ class InProcess:
             attempt_failed(before, slot.state, failure.error, self.machine.now)
 
     def _place_of(self, slot: Slot | None, step: int | None) -> int | None:
-        """The journal index of the command with this completion id, if it is among the last ones. Its entry is
-        committed: an action does not begin before."""
+        """The journal index of the command with this completion id, if it is one of the last.
+        Its entry is committed: an action does not begin before."""
         if slot is None or slot.state is None or step is None:
             return None
         try:

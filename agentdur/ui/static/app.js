@@ -48,7 +48,7 @@ function Frame() {
       <nav aria-label="Main">${NAV.map(([to, text, icon]) => html`<a key=${to} href=${href(to)} aria-current=${here(path, to) ? "page" : null}>
         <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d=${icon} /></svg>
         ${text}${to === "/approvals" && asked.value > 0 && html`<span class="count" title="waiting for a decision">${asked.value}${asked.value === 100 ? "+" : ""}</span>`}</a>`)}</nav>
-      <footer>${version.value && `v${version.value}`}<br /><span title="keys"><kbd>/</kbd> filter · <kbd>g</kbd> go to</span></footer>
+      <div class="foot">${version.value && `v${version.value}`}<br /><span title="keys"><kbd>/</kbd> filter · <kbd>g</kbd> go to</span></div>
     </header>
     <main tabindex="-1"><${Page} path=${path} /></main>
     ${!online.value && html`<div class="offline" role="status">The server does not answer</div>`}

@@ -3,6 +3,8 @@ import { batch, signal } from "./html.js";
 import { get, seg } from "./api.js";
 import { Journal } from "./parts/journal.js";
 
+const TOGETHER_MS = 40;
+
 export class Run {
   /** @param {string} id */
   constructor(id) {
@@ -16,6 +18,21 @@ export class Run {
     this.talk = signal(new Map());
     this.live = signal(false);
     this.error = signal(null);
+  }
+
+  /** Rows come in pages, often many at once: they are drawn together. */
+  #later(rows, about) {
+    this.waiting ??= { rows: [], about: undefined, timer: setTimeout(() => this.#flush(), TOGETHER_MS) };
+    if (rows) this.waiting.rows.push(...rows);
+    if (about !== undefined) this.waiting.about = about;
+  }
+
+  #flush() {
+    const { waiting } = this;
+    if (!waiting) return;
+    clearTimeout(waiting.timer);
+    this.waiting = null;
+    this.#take(waiting.rows, waiting.about);
   }
 
   #take(rows, about) {
@@ -38,6 +55,7 @@ export class Run {
   follow() {
     let source = null, over = false;
     const close = () => {
+      this.#flush();
       source?.close();
       source = null;
       this.live.value = false;
@@ -45,16 +63,17 @@ export class Run {
     const open = () => {
       if (over || source || document.hidden) return;
       source = new EventSource(`/invocations/${seg(this.id)}/live?after=${this.journal.last}`);
-      source.addEventListener("rows", (e) => this.#take(JSON.parse(e.data), undefined));
+      source.addEventListener("rows", (e) => this.#later(JSON.parse(e.data), undefined));
       source.addEventListener("run", (e) => {
         this.live.value = true;
         this.error.value = null;
-        this.#take(null, JSON.parse(e.data));
+        this.#later(null, JSON.parse(e.data));
       });
       source.addEventListener("chunk", (e) => this.#say(JSON.parse(e.data)));
       source.addEventListener("void", (e) => this.#unsay(JSON.parse(e.data).run));
       source.addEventListener("end", () => {
         over = true;
+        this.#flush();
         close();
       });
       source.onerror = () => {

@@ -20,14 +20,14 @@ export function Detail({ step, run, about, scale, depth, error }) {
     ${error && html`<${Failure} failure=${error} title=${`attempt ${about.attempt} failed`} about=${about} />`}
     ${step.failure && html`<${Failure} failure=${step.failure} title="failed" />`}
     <${Body} step=${step} run=${run} about=${about} scale=${scale} depth=${depth} />
-    <footer class="row small soft">
+    <div class="row small soft foot">
       <span class="num">entry ${step.index}${step.endIndex != null && step.endIndex !== step.index ? ` → ${step.endIndex}` : ""}</span>
       <span>${stamp(step.at)}</span>
       ${step.end != null && step.end > step.at && html`<span>took ${span(step.end - step.at)}</span>`}
       ${step.branch && html`<span>branch <code>${step.branch}</code></span>`}
       <span class="grow"></span>
       <${Restart} step=${step} run=${run} about=${about} />
-    </footer>
+    </div>
   </div>`;
 }
 

@@ -65,13 +65,13 @@ export const stampOf = (group) => group.reduce((most, s) => Math.max(most, s.rev
 export class Group extends Component {
   constructor(props) {
     super(props);
-    this.state = { near: props.eager || props.steps.length < GROUP };
+    this.state = { near: props.eager };
+    this.placed = (box) => (this.box = box);
   }
   componentDidMount() {
-    if (!this.base || !("IntersectionObserver" in window)) return this.setState({ near: true });
-    this.watch = new IntersectionObserver(
+        this.watch = new IntersectionObserver(
       ([entry]) => entry.isIntersecting && !this.state.near && this.setState({ near: true }), { rootMargin: "800px" });
-    this.watch.observe(this.base);
+    this.watch.observe(this.box);
   }
   componentWillUnmount() {
     this.watch?.disconnect();
@@ -81,7 +81,7 @@ export class Group extends Component {
     return next.stamp !== mine.stamp || next.scale !== mine.scale || next.about !== mine.about || state.near !== this.state.near || next.steps.length !== mine.steps.length || next.steps[0] !== mine.steps[0];
   }
   render({ steps, scale, about, run, depth }, { near }) {
-    return html`<div class="group" style=${near ? null : { height: `${steps.length * ROW_PX}px` }}>
+    return html`<div class="group" ref=${this.placed} style=${near ? null : { height: `${steps.length * ROW_PX}px` }}>
       ${near && steps.map((step) => html`<${Step} key=${step.index} step=${step} stamp=${step.rev} scale=${scale} about=${about} run=${run} depth=${depth} />`)}
     </div>`;
   }

@@ -42,7 +42,7 @@ export function Value({ value, load, label = "value" }) {
       ${missing && load && html`<button class="plain" onClick=${fetchAll}>load all ${bytes(now.bytes)}</button>`}
       ${!missing && html`<button class="icon" onClick=${copy} aria-label=${`copy ${label}`}>copy</button>`}
     </div>
-    <pre tabindex="0" role="region" aria-label=${label}>${typeof now === "string" || missing || text.length > 60_000 ? shown : coloured(shown)}${long && "…"}</pre>
+    <pre tabindex="0" role="group" aria-label=${label}>${typeof now === "string" || missing || text.length > 60_000 ? shown : coloured(shown)}${long && "…"}</pre>
     ${long && html`<p class="pad small"><button class="plain" onClick=${() => setAll(true)}>show all ${bytes(text.length)}</button></p>`}
     ${failed && html`<p class="pad small" role="alert">${failed}</p>`}
   </div>`;
