@@ -22,8 +22,8 @@ from agentdur.admin.document import with_errors
 from agentdur.admin.door import outward
 from agentdur.admin.errors import install_errors
 from agentdur.admin.invocations import invocations_routes
-from agentdur.admin.query import query_routes
 from agentdur.admin.live import live_routes
+from agentdur.admin.query import query_routes
 from agentdur.admin.runs import runs_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings

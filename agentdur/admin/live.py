@@ -142,7 +142,9 @@ class _Told:
         try:
             while not changed.done():
                 self._listen()
-                waiting = {changed} if self._chunk is None else {changed, self._chunk}
+                waiting: set[asyncio.Future[Any]] = {changed}
+                if self._chunk is not None:
+                    waiting.add(self._chunk)
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 async for piece in self._chunks():
                     yield piece

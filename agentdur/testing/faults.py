@@ -238,9 +238,9 @@ class SimStore:
         """Its entries from index `start` on."""
         return self._read().journal(seq, start, limit)
 
-    def times(self, seq: int) -> list[tuple[int, int]]:
+    def times(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, int]]:
         """When its entries were appended."""
-        return self._read().times(seq)
+        return self._read().times(seq, start, limit)
 
     def callees(self, seq: int) -> list[InvocationId]:
         """All it called or sent to."""

@@ -45,9 +45,7 @@ def complaints_about(paths: list[Path], check: Check) -> list[str]:
 
 OURS = python_files("agentdur", "examples", "benchmarks", "tests")
 PACKAGE = python_files("agentdur")
-SCRIPTS = sorted(
-    path for path in (ROOT / "agentdur/ui/static").rglob("*.js") if path.parent.name != "vendor"
-)
+SCRIPTS = sorted(path for path in (ROOT / "agentdur/ui/static").rglob("*.js") if path.parent.name != "vendor")
 SCRIPT_LINES_MAX = 300
 
 
