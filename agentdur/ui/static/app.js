@@ -44,7 +44,7 @@ function Frame() {
   }, [path]);
   return html`<div class="frame">
     <header class="side">
-      <a class="brand" href=${href("/")}><img src="/ui/icon.svg" alt="" /><span>agentdur</span></a>
+      <a class="brand" href=${href("/")} aria-label="agentdur: overview"><img src="/ui/icon.svg" alt="" /><span>agentdur</span></a>
       <nav aria-label="Main">${NAV.map(([to, text, icon]) => html`<a key=${to} href=${href(to)} aria-current=${here(path, to) ? "page" : null}>
         <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d=${icon} /></svg>
         ${text}${to === "/approvals" && asked.value > 0 && html`<span class="count" title="waiting for a decision">${asked.value}${asked.value === 100 ? "+" : ""}</span>`}</a>`)}</nav>
