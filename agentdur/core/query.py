@@ -58,9 +58,14 @@ class QueryLimits(Struct, frozen=True, kw_only=True):
 
 
 class LiveAttempt(Struct, frozen=True, gc=False):
-    """An invocation that has an attempt in memory. `awaiting`: what that waits for, None: it works."""
+    """An invocation whose attempts this process makes. `in_flight`: one is in memory; `awaiting`: what that
+    waits for, None: it works. `begun_at`: when the last one began, ms since the epoch."""
 
     seq: int
+    in_flight: bool
+    begun_at: int
+    deployment: str
+    server: str | None = None
     awaiting: Awaiting | None = None
 
 
@@ -77,13 +82,14 @@ class ServedAt(Struct, frozen=True, kw_only=True):
 
 
 class ServedService(Struct, frozen=True, kw_only=True):
-    """A service in its newest revision."""
+    """A service in its newest revision. `handlers`: their names."""
 
     name: str
     revision: int
     public: bool
     ty: str
     deployment: str
+    handlers: tuple[str, ...] = ()
 
 
 class Live(Struct, frozen=True, kw_only=True):

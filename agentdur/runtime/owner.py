@@ -420,7 +420,7 @@ class Engine:
     async def query(self, sql: str) -> Table:
         """The answer to a question in SQL, as committed."""
         await self._readable()
-        return await self.queries.ask(sql, self._world.now(), live_of(self.machine, self.deployments))
+        return await self.queries.ask(sql, self._world.now(), live_of(self))
 
 
 def stored_answer(state: Invocation) -> Answer:

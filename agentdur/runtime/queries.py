@@ -8,8 +8,10 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
 from agentdur.core.catalog import IN_PROCESS, OWN_URI
 from agentdur.core.errors import NotRunning, QueriesBusy
@@ -17,7 +19,37 @@ from agentdur.core.ports import Store
 from agentdur.core.query import Live, LiveAttempt, QueryLimits, Question, ServedAt, ServedService, Table
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.remote.deployments import Deployment, Deployments
+from agentdur.runtime.slots import Slot
 from agentdur.wire.discovery import VERSION_MAX, VERSION_MIN
+
+WAITING_TOLD_MAX = 5000
+"""Of more invocations that wait for an attempt, the moment of their last one is not told."""
+
+
+class Driver(Protocol):
+    """What runs attempts."""
+
+    @property
+    def live(self) -> Mapping[Any, Slot]:
+        """The invocations that have an attempt, by attempt."""
+
+
+class Owner(Protocol):
+    """What is asked of the engine."""
+
+    machine: Machine
+    deployments: Deployments
+
+    @property
+    def driver(self) -> Driver:
+        """Runs attempts in this process."""
+
+    @property
+    def remote(self) -> Driver:
+        """Runs them elsewhere."""
+
+    def serves(self, service: str, handler: str) -> bool:
+        """Whether this process runs the handler."""
 
 
 class Queries:
@@ -61,23 +93,43 @@ class Queries:
             await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
 
-def live_of(machine: Machine, deployments: Deployments) -> Live:
+def live_of(engine: Owner) -> Live:
     """What only the engine's memory knows."""
-    catalog = deployments.catalog()
+    deployments = engine.deployments
     return Live(
-        attempts=tuple(
-            LiveAttempt(slot.seq, None if slot.attempt.closed else slot.attempt.awaiting())
-            for slot in machine.slots.invocations.values()
-            if slot.attempt is not None
-        ),
+        attempts=tuple(_attempts(engine)),
         services=tuple(
             ServedService(
                 name=meta.name, revision=meta.revision, public=meta.public, ty=meta.kind.value,
-                deployment=meta.deployment_id,
+                deployment=meta.deployment_id, handlers=tuple(meta.handlers),
             )
-            for meta in catalog.shown.values()
+            for meta in deployments.catalog().shown.values()
         ),
         deployments=tuple([*_own(deployments), *map(_served, deployments.all.values())]),
+    )  # fmt: skip
+
+
+def _attempts(engine: Owner) -> Iterator[LiveAttempt]:
+    """Those that run, and of those that wait for their next attempt as many as can be told quickly."""
+    for driver in (engine.driver, engine.remote):
+        yield from (_attempt(engine, slot) for slot in driver.live.values())
+    waiting = (
+        slot for slot in engine.machine.slots.invocations.values() if slot.begun_at and slot.attempt is None
+    )
+    yield from (_attempt(engine, slot) for slot in islice(waiting, WAITING_TOLD_MAX))
+
+
+def _attempt(engine: Owner, slot: Slot) -> LiveAttempt:
+    attempt, target = slot.attempt, slot.target
+    server, place = None, IN_PROCESS
+    if target is not None and not engine.serves(target.service, target.handler):
+        pinned = None if slot.state is None else slot.state.head.deployment
+        found = engine.deployments.find(pinned, target.service)
+        if found is not None:
+            place, server = found.id, found.record.sdk_version
+    return LiveAttempt(
+        slot.seq, attempt is not None, slot.begun_at, place, server,
+        None if attempt is None or attempt.closed else attempt.awaiting(),
     )  # fmt: skip
 
 

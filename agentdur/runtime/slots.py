@@ -24,8 +24,8 @@ class Slot:
     """An invocation in memory. `touched`: the commit that holds its last change."""
 
     __slots__ = (
-        "attempt", "callees", "entries", "id", "new", "saved", "seq", "sleeps", "state", "step_failures",
-        "target", "touched", "waiting",
+        "attempt", "begun_at", "callees", "entries", "id", "new", "saved", "seq", "sleeps", "state",
+        "step_failures", "target", "touched", "waiting",
     )  # fmt: skip
 
     def __init__(self, invocation: InvocationId, seq: int, state: Invocation | None, new: bool) -> None:
@@ -33,6 +33,7 @@ class Slot:
         self.target: Target | None = None if state is None else state.spec.target
         self.saved: Head | None = None if new or state is None else state.head
         self.attempt: Any = None
+        self.begun_at = 0  # when the last attempt in this process began, ms since the epoch
         self.entries: list[tuple[int, j.Entry]] | None = [] if new else None
         self.callees: list[InvocationId] | None = None
         self.sleeps: dict[int, int] | None = None  # by completion: when the timer is due

@@ -15,7 +15,7 @@ from importlib.resources import files
 
 from agentdur.core.errors import StoreFailed, StoreTooNew
 
-VERSION = 4
+VERSION = 5
 STEPS: Mapping[int, tuple[str, ...]] = {
     1: ("CREATE TABLE deployment (id TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (id)) WITHOUT ROWID",),
     2: (
@@ -28,6 +28,11 @@ STEPS: Mapping[int, tuple[str, ...]] = {
             PRIMARY KEY (hash)) WITHOUT ROWID""",
         "CREATE INDEX message_by_parent ON message (parent)",
         "CREATE INDEX message_by_use ON message (used_at)",
+    ),
+    4: (
+        "CREATE INDEX invocation_of_service_by_creation ON invocation (service, created_at)",
+        "CREATE INDEX invocation_by_creation ON invocation (created_at)",
+        "CREATE INDEX journal_noted ON journal (at) WHERE kind = 'RunCompletion' and detail is not null",
     ),
 }
 """By version: the statements that lead from it to the next."""

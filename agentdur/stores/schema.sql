@@ -38,10 +38,12 @@ CREATE TABLE invocation (
 	PRIMARY KEY (seq),
 	UNIQUE (id)
 );
+CREATE INDEX invocation_by_creation ON invocation (created_at);
 CREATE INDEX invocation_by_key ON invocation (service, "key") WHERE key is not null;
 CREATE INDEX invocation_by_service ON invocation (service);
 CREATE INDEX invocation_expiring ON invocation (expires_at) WHERE expires_at is not null;
 CREATE INDEX invocation_in_flight ON invocation (status) WHERE status <> 'completed';
+CREATE INDEX invocation_of_service_by_creation ON invocation (service, created_at);
 CREATE INDEX journal_expiring ON invocation (journal_expires_at) WHERE journal_kept = 1 and journal_expires_at is not null;
 CREATE TABLE journal (
 	seq BIGINT NOT NULL,
@@ -56,6 +58,7 @@ CREATE TABLE journal (
 	PRIMARY KEY (seq, idx)
 )
  WITHOUT ROWID;
+CREATE INDEX journal_noted ON journal (at) WHERE kind = 'RunCompletion' and detail is not null;
 CREATE TABLE state (
 	service TEXT NOT NULL,
 	scope TEXT NOT NULL,

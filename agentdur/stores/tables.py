@@ -47,7 +47,9 @@ class InvocationRow(SQLModel, table=True):
 
     __tablename__: ClassVar[str] = "invocation"
     __table_args__ = (
+        Index("invocation_by_creation", "created_at"),
         Index("invocation_by_service", "service"),
+        Index("invocation_of_service_by_creation", "service", "created_at"),
         _partial("invocation_by_key", ("service", "key"), "key is not null"),
         _partial("invocation_in_flight", ("status",), "status <> 'completed'"),
         _partial("invocation_expiring", ("expires_at",), "expires_at is not null"),
@@ -99,7 +101,10 @@ class JournalRow(SQLModel, table=True):
     """One entry. `payload`: the bytes a handler gave or got; `detail`: the fields that have no column."""
 
     __tablename__: ClassVar[str] = "journal"
-    __table_args__ = _BY_KEY
+    __table_args__ = (
+        _partial("journal_noted", ("at",), "kind = 'RunCompletion' and detail is not null"),
+        _BY_KEY,
+    )
 
     seq: int = _key(BigInteger())
     idx: int = _key(BigInteger())

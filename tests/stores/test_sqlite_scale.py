@@ -88,7 +88,7 @@ def test_a_question_that_looks_at_everything_is_noticed(tmp_path: Path) -> None:
     store = parked(tmp_path / "a.db", 20_000)
     store.open()
     assert store._writer is not None
-    for index in ("in_flight", "by_service", "by_key"):
+    for index in ("in_flight", "by_service", "by_key", "of_service_by_creation"):
         store._writer.execute(f"drop index invocation_{index}")
     questions: list[Callable[[], object]] = [
         lambda: list(store.running()),

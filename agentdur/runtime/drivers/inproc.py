@@ -113,7 +113,7 @@ class InProcess:
         served.context(attempt, self.limits, spec.idempotency_key)
         attempt.last = self.machine.now
         attempt.slot = slot
-        slot.attempt = attempt
+        slot.attempt, slot.begun_at = attempt, self.machine.now
         self.live[attempt] = slot
         attempt.begin(served.handler)
         if self._sweeper is None:

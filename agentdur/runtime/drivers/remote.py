@@ -138,7 +138,7 @@ class Remote:
         attempt.last = self.machine.now
         attempt.seen = state.length
         attempt.pinned = state.head.deployment is not None
-        slot.attempt = attempt
+        slot.attempt, slot.begun_at = attempt, self.machine.now
         self.live[attempt] = slot
         self._sweep_later()
         deployment = self.registry.find(state.head.deployment, state.spec.target.service)

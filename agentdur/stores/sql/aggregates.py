@@ -47,7 +47,9 @@ class Aggregates(Expressions):
         parts(node, "this")
         backwards = isinstance(node, exp.LastValue)
         if not isinstance(node.this, exp.Order):
-            return first_of(self.write(node.this, scope), None, backwards)
+            value = self.write(node.this, scope)
+            # Columns that are not aggregated are those of one row of the group, all of the same.
+            return plain(value)._replace(sure=False) if scope.grouped else first_of(value, None, backwards)
         order = node.this
         if len(order.expressions) != 1:
             raise QueryNotAllowed("ORDER BY inside an aggregate takes one expression")

@@ -10,33 +10,42 @@ from __future__ import annotations
 
 from agentdur.core.query import Kind
 from agentdur.stores.sql.value import quoted
-from agentdur.stores.sql.view import AT, DUR, U32, U64, B, Col, Narrow, T, View
+from agentdur.stores.sql.view import AT, DUR, U32, U64, B, Col, Compared, Narrow, Narrowed, T, View
+
+IN_FLIGHT = "in_flight"
+"""A temporary view of (seq, status) of what has not ended, of which there is an index."""
 
 
 def _by_status(stored: dict[str, str]) -> Narrow:
     """`stored`: by shown status the stored one."""
 
-    def narrow(ours: str, words: list[str]) -> str:
-        wanted = sorted({stored.get(word, "") for word in words} - {""})
-        if "completed" in wanted:
-            return f'{ours}."_status" in ({", ".join(map(quoted, wanted))})' if wanted else "0"
-        # Said as the partial index of those in flight says it.
-        listed = ", ".join(map(quoted, wanted)) or "null"
-        return f"""{ours}."_status" in ({listed}) and {ours}."_status" <> 'completed'"""
+    def narrow(ours: str, said: Compared) -> Narrowed:
+        words = [word for word in stored if (word in said.words) is not said.negated]
+        wanted = sorted({stored[word] for word in words})
+        if "completed" in wanted or not said.few(wanted):
+            return Narrowed()
+        listed = ", ".join(map(quoted, wanted))
+        found = f'select "seq" from temp."{IN_FLIGHT}" where "status" in ({listed})'
+        return Narrowed(f'{ours}."_seq" in ({found})', True)
 
     return narrow
 
 
-def _by_target(ours: str, words: list[str]) -> str | None:
+def _by_target(ours: str, said: Compared) -> Narrowed:
     """`Service/handler` or `Object/key/handler`: the service, and the key when it is one target."""
-    if not all(word.count("/") for word in words):
-        return None
+    words = said.words
+    if said.negated or not all(word.count("/") for word in words):
+        return Narrowed()
     services = ", ".join(quoted(word.partition("/")[0]) for word in words)
     narrow = f'{ours}."target_service_name" in ({services})'
-    keys = [word.partition("/")[2].rpartition("/")[0] for word in words]
-    if all(word.count("/") > 1 for word in words):
-        narrow += f' and {ours}."target_service_key" in ({", ".join(map(quoted, keys))})'
-    return narrow
+    if not all(word.count("/") > 1 for word in words):
+        return Narrowed(narrow)
+    keys = ", ".join(quoted(word.partition("/")[2].rpartition("/")[0]) for word in words)
+    return Narrowed(f'{narrow} and {ours}."target_service_key" in ({keys})', True)
+
+
+def _by_key(ours: str, said: Compared) -> Narrowed:
+    return Narrowed(None, not said.negated)
 
 
 _SHOWN = {
@@ -46,7 +55,8 @@ _SHOWN = {
 _STORED = {**{name: name for name in ("scheduled", "suspended", "paused", "completed")},
            "inboxed": "pending", "invoked": "running"}  # fmt: skip
 
-LIVE = "exists (select 1 from temp.live_attempt a where a.seq = i.seq)"
+MEMORY = "(select a.{} from temp.live_attempt a where a.seq = i.seq)"
+LIVE = f"coalesce({MEMORY.format('in_flight')}, 0)"
 _TARGET = "i.service || '/' || coalesce(i.key || '/', '') || i.handler"
 TYPE = "case {0} when 'VirtualObject' then 'virtual_object' else lower({0}) end"
 _CALLER = "(select {} from main.invocation p where p.id = i.caller)"
@@ -76,7 +86,7 @@ _NOTED = "from main.journal j where j.seq = i.seq and j.kind = 'RunCompletion' a
 _TARGET_COLUMNS = (
     Col("target", T, _TARGET, sure=True, narrow=_by_target),
     Col("target_service_name", T, "i.service", sure=True),
-    Col("target_service_key", T, "i.key"),
+    Col("target_service_key", T, "i.key", narrow=_by_key),
     Col("target_handler_name", T, "i.handler", sure=True),
     Col("target_service_ty", T, TYPE.format("i.service_kind"), sure=True),
     Col("scope", T, "nullif(i.scope, '')"),
@@ -114,12 +124,13 @@ _PLACE_AND_TIMES = (
     Col("suspended_waiting_for_signals", Kind.NUMBERS, _AWAITING, "signals"),
     Col("suspended_waiting_future_json", T, _AWAITING, "future"),
 )  # fmt: skip
+_OF_MEMORY = "case i.status when 'running' then {} end"
 _ATTEMPTS = (
     Col("retry_count", U64, f"case when i.status = 'running' then i.failures + ({LIVE}) end"),
-    Col("last_start_at", AT),
+    Col("last_start_at", AT, _OF_MEMORY.format(MEMORY.format("begun_at"))),
     Col("next_retry_at", AT, "case when i.status = 'running' then i.retry_at end"),
-    Col("last_attempt_deployment_id", T, "case when i.status = 'running' then i.deployment end"),
-    Col("last_attempt_server", T),
+    Col("last_attempt_deployment_id", T, _OF_MEMORY.format(MEMORY.format("deployment"))),
+    Col("last_attempt_server", T, _OF_MEMORY.format(MEMORY.format("server"))),
     Col("last_failure", T, f"case when {_HAS_FAILED} then {_LAST_FAILURE} end"),
     Col("last_failure_error_code", T, f"case when {_HAS_FAILED} then ad_doc_code(i.last_failure) end"),
 )
@@ -132,7 +143,7 @@ _RELATED_COMMAND = tuple(
     col._replace(name=col.name.replace("_entry_", "_command_"))
     for col in (_RELATED[0]._replace(kind=U64), *_RELATED[1:])
 )
-_LIVE_AWAITING = "(select a.awaiting from temp.live_attempt a where a.seq = i.seq)"
+_LIVE_AWAITING = MEMORY.format("awaiting")
 _LAST_AWAITING = (Col("last_awaiting_on_future_json", T, _LIVE_AWAITING, "future"),)
 _RESULTS = (
     Col(
@@ -173,7 +184,7 @@ SYS_INVOCATION = View(
         *_PLACE_AND_TIMES, *_ATTEMPTS, *_RELATED, *_RELATED_COMMAND, *_LAST_AWAITING,
         Col("status", T, _SHOWN_STATUS, sure=True, narrow=_by_status(_SHOWN)), *_RESULTS, *_own(),
     ),
-    (("_status", "i.status"),),
+    (("_seq", "i.seq"),),
 )  # fmt: skip
 SYS_INVOCATION_STATUS = View(
     "sys_invocation_status", "main.invocation i",
@@ -183,7 +194,7 @@ SYS_INVOCATION_STATUS = View(
         *(_CALLERS[f"invoked_by_{n}"] for n in ("id", "subscription_id", "service_name", "target")),
         *_PLACE_AND_TIMES,
     ),
-    (("_status", "i.status"),),
+    (("_seq", "i.seq"),),
 )  # fmt: skip
 SYS_INVOCATION_STATE = View(
     "sys_invocation_state",

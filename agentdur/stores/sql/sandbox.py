@@ -13,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,14 +28,17 @@ from agentdur.core.errors import (
 )
 from agentdur.core.query import Column, Kind, Live, Question, Table
 from agentdur.stores.sql.entry_json import doc_code
+from agentdur.stores.sql.invocation_views import IN_FLIGHT
 from agentdur.stores.sql.parse import parse
 from agentdur.stores.sql.select import Query, Writer
 from agentdur.stores.sql.unpack import UNPACK, failure_of
-from agentdur.stores.sql.value import PACKED_PREFIX, WIDE, WIDE_DIGITS, Value
+from agentdur.stores.sql.value import PACKED_PREFIX, WIDE, WIDE_DIGITS, Value, quoted
 from agentdur.stores.sql.views import ALL_VIEWS
 
 STEPS_BETWEEN_LOOKS = 20_000
 """Steps of SQLite's machine, about half a millisecond."""
+FEW_MAX = 20_000
+"""So many invocations in flight are sorted in a few ms."""
 CACHE_KIB = 16 * 1024
 """Memory for pages and sorting; what is more goes to a temporary file."""
 JOINS_MAX = 32
@@ -45,12 +49,14 @@ _NATIVE = frozenset(
         "instr", "json_array", "json_array_length", "json_extract", "json_group_array", "json_valid", "lag",
         "last_value", "lead", "length", "like", "lower", "ltrim", "max", "min", "ntile", "nullif", "printf",
         "rank", "replace", "round", "row_number", "rtrim", "strftime", "substr", "sum", "trim", "upper",
-        "julianday", "->>",
+        "julianday", "->>", "->",
     }
 )  # fmt: skip
 _LIVE = (
-    "create temp table live_attempt (seq integer primary key, awaiting text)",
-    "create temp table live_service (name text, revision int, public int, ty text, deployment text)",
+    """create temp table live_attempt (
+        seq integer primary key, in_flight int, begun_at int, deployment text, server text, awaiting text)""",
+    """create temp table live_service (
+        name text primary key, revision int, public int, ty text, deployment text, handlers text)""",
     """create temp table live_deployment (
         id text primary key, ty text, endpoint text, created_at int, min_version int, max_version int,
         services text)""",
@@ -58,6 +64,8 @@ _LIVE = (
     """create temp table known_column (
         schema text, name text, col text, place int, nullable text, kind text)""",
 )
+_IN_FLIGHT = f"""create temp view "{IN_FLIGHT}" as
+    select seq, status from main.invocation where status <> 'completed'"""
 _KINDS = {
     Kind.TEXT: "LargeUtf8", Kind.INT: "Int64", Kind.U32: "UInt32", Kind.U64: "UInt64", Kind.FLOAT: "Float64",
     Kind.BOOL: "Boolean", Kind.TIMESTAMP: 'Timestamp(ms, "+00:00")', Kind.DURATION: "Duration(ms)",
@@ -70,18 +78,26 @@ def answer(connect: Callable[[], sqlite3.Connection], question: Question) -> Tab
     """The answer. `connect` gives a connection to the stored tables, which is closed in the end."""
     deadline = time.monotonic() + question.limits.seconds
     tree = parse(question.sql)
-    try:
-        query = Writer(question.now, question.limits.rows + 1).statement(tree)
-    except RecursionError:
-        raise QueryTooComplex("it is nested too deeply") from None
     connection = connect()
     try:
         prepare(connection, question.live)
-        return _run(connection, query, question, deadline)
+        _limit(connection, question, deadline)
+        writer = Writer(question.now, question.limits.rows + 1, partial(_few, connection))
+        return _run(connection, writer.statement(tree), question)
+    except RecursionError:
+        raise QueryTooComplex("it is nested too deeply") from None
     except sqlite3.Error as error:
-        raise _told(error, question, deadline) from error
+        raise _told(error, question) from error
     finally:
         connection.close()
+
+
+def _few(connection: sqlite3.Connection, statuses: list[str]) -> bool:
+    """Whether few invocations are in these stored statuses."""
+    listed = ", ".join(map(quoted, statuses))
+    found = f'select 1 from temp."{IN_FLIGHT}" where "status" in ({listed}) limit {FEW_MAX + 1}'
+    (count,) = connection.execute(f"select count(*) from ({found})").fetchone()
+    return bool(count <= FEW_MAX)
 
 
 def prepare(connection: sqlite3.Connection, live: Live) -> None:
@@ -99,6 +115,7 @@ def prepare(connection: sqlite3.Connection, live: Live) -> None:
     _fill(connection, live)
     for view in ALL_VIEWS:
         connection.execute(view.statement())
+    connection.execute(_IN_FLIGHT)
     connection.execute("commit")
     connection.execute("pragma query_only = on")
     connection.set_authorizer(_Door())
@@ -108,14 +125,30 @@ def _fill(connection: sqlite3.Connection, live: Live) -> None:
     def rows(table: str, given: Sequence[tuple[Any, ...]]) -> None:
         if given:
             marks = ", ".join("?" * len(given[0]))
-            connection.executemany(f"insert into temp.{table} values ({marks})", given)
+            connection.executemany(f"insert or ignore into temp.{table} values ({marks})", given)
 
     encode = msgspec.json.encode
     rows(
         "live_attempt",
-        [(one.seq, None if one.awaiting is None else encode(one.awaiting).decode()) for one in live.attempts],
+        [
+            (
+                a.seq,
+                a.in_flight,
+                a.begun_at,
+                a.deployment,
+                a.server,
+                None if a.awaiting is None else encode(a.awaiting).decode(),
+            )
+            for a in live.attempts
+        ],
     )
-    rows("live_service", [(s.name, s.revision, s.public, s.ty, s.deployment) for s in live.services])
+    rows(
+        "live_service",
+        [
+            (s.name, s.revision, s.public, s.ty, s.deployment, encode(s.handlers).decode())
+            for s in live.services
+        ],
+    )
     rows(
         "live_deployment",
         [
@@ -138,7 +171,7 @@ class _Door:
     """SQLite asks it about all that a statement would do."""
 
     def __init__(self) -> None:
-        views = {view.stored for view in ALL_VIEWS}
+        views = {view.stored for view in ALL_VIEWS} | {IN_FLIGHT}
         functions = {f"{PACKED_PREFIX}{name}" for name in (*UNPACK, "doc_code", "split_part")}
         self._views, self._functions = views, functions | _NATIVE
 
@@ -159,23 +192,26 @@ class _Door:
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
-def _run(connection: sqlite3.Connection, query: Query, question: Question, deadline: float) -> Table:
-    limits = question.limits
+def _limit(connection: sqlite3.Connection, question: Question, deadline: float) -> None:
+    """From here on it may take so much."""
 
     def over() -> bool:
         return time.monotonic() > deadline or question.stopped()
 
     for what, most in (
-        (sqlite3.SQLITE_LIMIT_LENGTH, limits.bytes), (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
+        (sqlite3.SQLITE_LIMIT_LENGTH, question.limits.bytes), (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
         (sqlite3.SQLITE_LIMIT_WORKER_THREADS, 0), (sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 10_000),
     ):  # fmt: skip
         connection.setlimit(what, most)
     connection.text_factory = bytes
     connection.set_progress_handler(over, STEPS_BETWEEN_LOOKS)
+
+
+def _run(connection: sqlite3.Connection, query: Query, question: Question) -> Table:
     (text,) = connection.execute(as_one_text(query)).fetchone()
     rows = msgspec.json.decode(text)
-    if len(rows) > limits.rows:
-        raise TooManyRows(f"more than {limits.rows} rows")
+    if len(rows) > question.limits.rows:
+        raise TooManyRows(f"more than {question.limits.rows} rows")
     return _table(query, rows)
 
 
@@ -266,7 +302,7 @@ def _split_part(word: Any, by: Any, place: Any) -> str | None:
     return str(found[place - 1]) if 1 <= place <= len(found) else ""
 
 
-def _told(error: sqlite3.Error, question: Question, deadline: float) -> AgentdurError:
+def _told(error: sqlite3.Error, question: Question) -> AgentdurError:
     code = getattr(error, "sqlite_errorcode", -1) & 0xFF
     limits = question.limits
     if code == sqlite3.SQLITE_INTERRUPT:

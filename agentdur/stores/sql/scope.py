@@ -19,7 +19,13 @@ class Source(NamedTuple):
 
     def shown(self) -> Iterator[tuple[str, Value]]:
         """What `*` stands for."""
-        return ((name, value) for name, value in self.columns.items() if name not in self.hidden)
+        for name, value in self.columns.items():
+            if name not in self.hidden:
+                yield name, self.said(value)
+
+    def said(self, value: Value) -> Value:
+        """A column, with the table it is of."""
+        return value._replace(table=self.name) if self.name else value
 
     def unsure(self) -> Source:
         """The same where it may have no row."""
@@ -36,21 +42,26 @@ class Named(NamedTuple):
 
 class Scope:
     """The tables that can be named here; `outer` is the query around this one, `named` what WITH says.
-    `aliases`: what the SELECT calls its own columns, for clauses that come after it."""
+    `aliases`: what the SELECT calls its own columns, for clauses that come after it. `grouped`: it has a
+    GROUP BY. `pinned`: as in `Narrowed`. `read`: told of each column of an inner query that is named."""
 
-    def __init__(self, outer: Scope | None, named: Mapping[str, Named]) -> None:
+    def __init__(self, outer: Scope | None, named: Mapping[str, Named], read: set[str]) -> None:
         self.sources: list[Source] = []
-        self.outer, self.named = outer, named
+        self.outer, self.named, self._read = outer, named, read
         self.aliases: dict[str, Value] = {}
+        self.grouped = self.pinned = False
 
     def column(self, name: str, table: str | None) -> Value:
         """What the name stands for; UnknownInQuery when it stands for nothing, or for several things."""
         scope: Scope | None = self
         while scope is not None:
-            found = [source.columns[name] for source in scope.sources if _has(source, name, table)]
+            found = [
+                source.said(source.columns[name]) for source in scope.sources if _has(source, name, table)
+            ]
             if len(found) > 1:
                 raise UnknownInQuery(f"Schema error: Ambiguous reference to unqualified field {name}")
             if found:
+                self._read.update(alias_of(found[0]))
                 return found[0]
             if table is None and name in scope.aliases:
                 return scope.aliases[name]
@@ -71,7 +82,16 @@ class Scope:
         raise UnknownInQuery(f"Error during planning: Invalid qualifier {name}")
 
 
+def alias_of(value: Value) -> tuple[str, ...]:
+    """The alias of an inner query's column, if it is one."""
+    table, dot, alias = value.sql.partition(".")
+    return (alias,) if dot and table[:1] == "t" and alias[:1] == "o" else ()
+
+
 def _has(source: Source, name: str, table: str | None) -> bool:
     if name not in source.columns:
         return False
-    return name not in source.hidden if table is None else source.name == table
+    if table is None:
+        return name not in source.hidden
+    # A query in parentheses without a name of its own: its tables are still known by theirs.
+    return table == (source.name or source.columns[name].table)

@@ -9,7 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -20,12 +20,14 @@ from agentdur.stores.sql.aggregates import Aggregates
 from agentdur.stores.sql.functions import checked_number
 from agentdur.stores.sql.naming import shown_name
 from agentdur.stores.sql.nodes import identifier, parts, said
-from agentdur.stores.sql.scope import Named, Scope, Source
+from agentdur.stores.sql.scope import Named, Scope, Source, alias_of
 from agentdur.stores.sql.value import Value, common, plain
-from agentdur.stores.sql.view import CATALOG, SCHEMA, View
+from agentdur.stores.sql.view import CATALOG, SCHEMA, Compared, Narrowed, View
 from agentdur.stores.sql.views import VIEWS
 
 _SET_OPERATIONS: dict[type, str] = {exp.Union: "union", exp.Except: "except", exp.Intersect: "intersect"}
+_MARK = "\0"
+"""Stands around an alias until it is known whether that column is read; it can be nowhere else."""
 _JOINS = {
     ("", ""): "join", ("", "INNER"): "join", ("", "CROSS"): "cross join", ("LEFT", ""): "left join",
     ("LEFT", "OUTER"): "left join", ("RIGHT", ""): "right join", ("RIGHT", "OUTER"): "right join",
@@ -41,16 +43,34 @@ class Query(NamedTuple):
 
 
 class Writer(Aggregates):
-    """Writes a whole query. `rows_max`: more than these are not even looked for."""
+    """Writes a whole query. `rows_max`: more than these are not even looked for; `few`: as in `Compared`."""
 
-    def __init__(self, now: int, rows_max: int) -> None:
+    def __init__(self, now: int, rows_max: int, few: Callable[[list[str]], bool]) -> None:
         super().__init__(now)
-        self._rows_max = rows_max
+        self.read: set[str] = set()
+        """Aliases of columns of inner queries that are named somewhere."""
+        self._rows_max, self._few = rows_max, few
         self._numbers = count()
+        self._later: dict[str, str] = {}
+        """By alias: a column that is computed only if somebody reads it."""
+        self._passed_on: dict[str, tuple[str, ...]] = {}
+        """By alias: the column of an inner query that `*` has passed on."""
 
     def statement(self, node: exp.Query) -> Query:
         """The query that was asked, with at most `rows_max` rows."""
-        return self._query(node, None, {}, rows_max=self._rows_max)
+        query = self._query(node, None, {}, rows_max=self._rows_max)
+        todo = [*self.read, *(value.sql for _, value in query.columns)]
+        read: set[str] = set()
+        while todo:
+            alias = todo.pop()
+            if alias not in read:
+                read.add(alias)
+                todo += self._passed_on.get(alias, ())
+        pieces = query.sql.split(_MARK)
+        while len(pieces) > 1:  # what stands for one column may hold others
+            pieces[1::2] = [self._later[alias] if alias in read else "null" for alias in pieces[1::2]]
+            pieces = "".join(pieces).split(_MARK)
+        return query._replace(sql=pieces[0])
 
     def inner(self, node: Any, scope: Scope) -> tuple[str, list[Value]]:
         """A query inside an expression."""
@@ -73,7 +93,7 @@ class Writer(Aggregates):
             node = node.this
         named, head = self._with(node, outer, named)
         if isinstance(node, exp.Select):
-            query = self._select(node, Scope(outer, named), computed, rows_max)
+            query = self._select(node, Scope(outer, named, self.read), computed, rows_max)
         elif type(node) in _SET_OPERATIONS:
             query = self._set_operation(node, outer, named, rows_max)
         else:
@@ -113,18 +133,30 @@ class Writer(Aggregates):
             parts(distinct)
         where = node.args.get("where")
         condition = "" if where is None else f" where {self._where(where.this, scope)}"
+        scope.grouped = node.args.get("group") is not None
         selected = self._selected(node, scope)
         if computed or distinct is not None:
             selected = [(name, plain(value)) for name, value in selected]
         prefix = f"o{next(self._numbers)}_"
         outputs = [(name, value, f"{prefix}{n}") for n, (name, value) in enumerate(selected)]
         scope.aliases = {name: value._replace(sql=f"({value.sql})", narrow=None) for name, value in selected}
-        words = ", ".join(f"{value.sql} as {alias}" for _, value, alias in outputs)
+        lazy = distinct is None and not computed and not _aggregates(node)
+        words = ", ".join(f"{self._column_sql(value, alias, lazy)} as {alias}" for _, value, alias in outputs)
         sql = f"select {'distinct ' if distinct is not None else ''}{words}{source}{condition}"
         sql += self._grouped(node, scope, outputs)
         sql += self._ordered(node, scope, outputs)
         sql += self._limited(node, scope, rows_max)
         return Query(sql, tuple((name, value._replace(sql=alias)) for name, value, alias in outputs))
+
+    def _column_sql(self, value: Value, alias: str, lazy: bool) -> str:
+        """A column of a SELECT. Where nothing else hangs on it, it is left open whether it is computed."""
+        passed_on = alias_of(value)
+        if not lazy:
+            self.read.update(passed_on)
+            return value.sql
+        self._passed_on[alias] = passed_on
+        self._later[alias] = value.sql
+        return f"{_MARK}{alias}{_MARK}"
 
     def _selected(self, node: exp.Select, scope: Scope) -> list[tuple[str, Value]]:
         found: list[tuple[str, Value]] = []
@@ -152,27 +184,35 @@ class Writer(Aggregates):
         terms = list(node.flatten(unnest=False)) if isinstance(node, exp.And) else [node]
         words = [self.sql(term, scope) for term in terms]
         for term in terms:
-            narrow = self._narrowed(term, scope)
-            if narrow is not None:
-                words.append(narrow)
+            narrowed = self._narrowed(term, scope)
+            scope.pinned = scope.pinned or narrowed.pinned
+            if narrowed.sql is not None:
+                words.append(narrowed.sql)
         return " and ".join(words)
 
-    def _narrowed(self, term: Any, scope: Scope) -> str | None:
-        while isinstance(term, exp.Paren):
+    def _narrowed(self, term: Any, scope: Scope) -> Narrowed:
+        negated = False
+        while isinstance(term, exp.Paren | exp.Not):
+            negated = negated is not isinstance(term, exp.Not)
             term = term.this
-        if isinstance(term, exp.EQ):
-            pair = (term.this, term.expression)
-            if isinstance(pair[0], exp.Literal):
-                pair = (pair[1], pair[0])
-            items = [pair[1]]
-        elif isinstance(term, exp.In) and not term.args.get("negate") and term.args.get("query") is None:
-            pair, items = (term.this, None), term.expressions
+        if isinstance(term, exp.EQ | exp.NEQ):
+            column, item = term.this, term.expression
+            if isinstance(column, exp.Literal):
+                column, item = item, column
+            items = [item]
+            negated = negated is not isinstance(term, exp.NEQ)
+        elif isinstance(term, exp.In) and term.args.get("query") is None:
+            column, items = term.this, term.expressions
+            negated = negated is not bool(term.args.get("negate"))
         else:
-            return None
-        if not isinstance(pair[0], exp.Column) or not all(isinstance(item, exp.Literal) for item in items):
-            return None
-        narrow = self.write(pair[0], scope).narrow
-        return None if narrow is None else narrow([str(item.this) for item in items])
+            return Narrowed()
+        if not isinstance(column, exp.Column) or not all(isinstance(item, exp.Literal) for item in items):
+            return Narrowed()
+        narrow = self.write(column, scope).narrow
+        if narrow is None:
+            return Narrowed()
+        found: Narrowed = narrow(Compared([str(item.this) for item in items], negated, self._few))
+        return found
 
     def _grouped(self, node: exp.Select, scope: Scope, outputs: list[tuple[str, Value, str]]) -> str:
         group, having, sql = node.args.get("group"), node.args.get("having"), ""
@@ -204,7 +244,10 @@ class Writer(Aggregates):
         keys = []
         for one in order.expressions:
             value = self._output(one.this, outputs) or self._aliased(one.this, outputs)
-            keys.append(self.ordered(one, self.write(one.this, scope) if value is None else value))
+            value = self.write(one.this, scope) if value is None else value
+            if scope.pinned:
+                value = value._replace(sql=f"+{value.sql}")
+            keys.append(self.ordered(one, value))
         return f" order by {', '.join(keys)}"
 
     def _aliased(self, key: Any, outputs: list[tuple[str, Value, str]]) -> Value | None:
@@ -216,6 +259,7 @@ class Writer(Aggregates):
         if len(found) != 1:
             return None
         value, alias = found[0]
+        self.read.add(alias)
         return plain(value._replace(sql=alias if not value.packed else value.sql))
 
     def _limited(self, node: Any, scope: Scope, rows_max: int | None) -> str:
@@ -299,6 +343,7 @@ class Writer(Aggregates):
         using = [identifier(name) for name in node.args.get("using") or ()]
         if using:
             pairs = [(scope.column(name, None), _of(source, name)) for name in using]
+            self.read.update(alias for _, value in pairs for alias in alias_of(value))
             condition = " and ".join(f"{plain(a).sql} = {plain(b).sql}" for a, b in pairs)
             scope.sources.append(source._replace(hidden=source.hidden | set(using)))
             return f" {word} {sql} on {condition}"
@@ -337,11 +382,18 @@ class Writer(Aggregates):
             for side, query in zip(sides, (left, right), strict=True)
         ]
         sql = f"select {', '.join(value.sql for _, value in columns)} from ({f' {word} '.join(both)})"
-        scope = Scope(outer, named)
+        scope = Scope(outer, named, self.read)
         scope.sources = [Source("", dict(columns))]
         outputs = [(name, value, value.sql) for name, value in columns]
         sql += self._ordered(node, scope, outputs) + self._limited(node, scope, rows_max)
         return Query(sql, tuple(columns))
+
+
+def _aggregates(node: exp.Select) -> bool:
+    """Whether its number of rows may depend on what it selects."""
+    if node.args.get("group") is not None or node.args.get("having") is not None:
+        return True
+    return any(item.find(exp.AggFunc) is not None for item in node.expressions)
 
 
 def _of(source: Source, name: str) -> Value:

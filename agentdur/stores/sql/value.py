@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agentdur.core.errors import BadQuery, QueryNotAllowed
 from agentdur.core.query import Kind
@@ -27,15 +27,17 @@ _INT64_MAX = 2**63 - 1
 
 class Value(NamedTuple):
     """`sure`: never null. `narrow`: for words it is compared with, a condition that an index knows and that
-    those rows meet. `literal`: the text or number that was written there, None when it is computed."""
+    those rows meet. `literal`: the text or number that was written there, None when it is computed.
+    `table`: the one whose column it is, where it is a mere column."""
 
     sql: str
     kind: Kind
     packed: str = ""
     sure: bool = False
     wide: bool = False
-    narrow: Callable[[list[str]], str | None] | None = None
+    narrow: Callable[[Any], Any] | None = None
     literal: str | int | float | None = None
+    table: str = ""
 
 
 NULL = Value("null", Kind.NOTHING)
@@ -163,6 +165,8 @@ def common(values: list[Value], what: str) -> tuple[list[str], Kind, bool]:
 def as_text(value: Value) -> str:
     """What a cast to text makes of it."""
     value = plain(value)
+    if value.wide:
+        return f"ltrim({value.sql}, '0')"
     match value.kind:
         case Kind.TEXT | Kind.NOTHING:
             return value.sql

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from agentdur.core.query import Kind
@@ -13,7 +14,25 @@ CATALOG, SCHEMA, INFORMATION = "restate", "public", "information_schema"
 T, U32, U64, B = Kind.TEXT, Kind.U32, Kind.U64, Kind.BOOL
 AT, DUR, BIN = Kind.TIMESTAMP, Kind.DURATION, Kind.BINARY
 
-Narrow = Callable[[str, list[str]], str | None]
+
+class Compared(NamedTuple):
+    """A column is one of these words, or (`negated`) none of them. `few`: whether few invocations are in
+    these stored statuses, asked of the store."""
+
+    words: list[str]
+    negated: bool
+    few: Callable[[list[str]], bool]
+
+
+class Narrowed(NamedTuple):
+    """What that says of the stored rows: a condition an index knows, if there is one. `pinned`: they are so
+    few that they had better be sorted than looked for among all in their order."""
+
+    sql: str | None = None
+    pinned: bool = False
+
+
+Narrow = Callable[[str, Compared], Narrowed]
 
 
 class Col(NamedTuple):
@@ -54,5 +73,5 @@ class View(NamedTuple):
 
 def _value(col: Col, ours: str) -> Value:
     narrow = col.narrow
-    bound = None if narrow is None else lambda words: narrow(ours, words)
+    bound = None if narrow is None else partial(narrow, ours)
     return Value(f'{ours}."{col.name}"', col.kind, col.packed, col.sure, narrow=bound)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agentdur.core.query import Kind
+from agentdur.stores.sql.agent_views import AGENT_VIEWS
 from agentdur.stores.sql.invocation_views import (
     COMMAND,
     ENTRY,
@@ -210,6 +211,7 @@ def _information() -> Iterator[View]:
 
 ALL_VIEWS = (
     SYS_INVOCATION, SYS_INVOCATION_STATUS, SYS_INVOCATION_STATE, SYS_JOURNAL, SYS_JOURNAL_EVENTS, SYS_INBOX,
-    SYS_KEYED_SERVICE_STATUS, STATE, SYS_PROMISE, SYS_SERVICE, SYS_DEPLOYMENT, *EMPTY_VIEWS, *_information(),
+    SYS_KEYED_SERVICE_STATUS, STATE, SYS_PROMISE, SYS_SERVICE, SYS_DEPLOYMENT, *AGENT_VIEWS, *EMPTY_VIEWS,
+    *_information(),
 )  # fmt: skip
 VIEWS = {(view.schema, view.name): view for view in ALL_VIEWS}
