@@ -2,8 +2,8 @@
 
     python -m benchmarks.sql [--count 1000000] [--file FILE] [--dir DIR] [--rounds 5] [--clients 64]
 
-The file is filled by the store's own commits: services, a virtual object with 10,000 keys; one in a hundred is
-under way (suspended, queued, backing off, scheduled), the others have ended, with a journal of four entries.
+The file is filled by the store's own commits: services, a virtual object with 10,000 keys; one in a hundred
+is under way (suspended, queued, backing off, scheduled), the others have ended, with a journal of four entries.
 Then each question is asked over and over, first with nothing else to do, then while `--clients` clients
 call a handler of three steps one after another; the handler's throughput is measured with and without
 questions beside it. `--file` keeps the file, and uses it again when it is there. Times are ms, from the
@@ -81,7 +81,8 @@ def _put(writes: Writes, seq: int, rng: random.Random) -> None:
         )
         entries = [
             Input(value=b'{"order":"o-1001"}'), Run(completion=1, name="model"),
-            Completion(1, "Run", Success(b'{"text":"' + b"x" * 60 + b'"}'), META), Output(result=_result(rng)),
+            Completion(1, "Run", Success(b'{"text":"' + b"x" * 60 + b'"}'), META),
+            Output(result=_result(rng)),
         ]  # fmt: skip
     done = head.completed_at is not None
     expires = at + 365 * DAY_MS if done else None
@@ -151,7 +152,8 @@ def questions(id: str, key: str) -> dict[str, str]:
         "completed per minute": "SELECT to_unixtime(date_bin(INTERVAL '60 seconds', completed_at)) AS t, "
         "COUNT(1) FROM sys_invocation_status WHERE status = 'completed' AND "
         f"completed_at >= to_timestamp_millis({BEGAN + 50_000_000 - 3_600_000}) GROUP BY t",
-        "cost by model (all)": "SELECT model, SUM(cost) AS cost, COUNT(*) AS calls FROM llm_calls GROUP BY model",
+        "cost by model (all)": "SELECT model, SUM(cost) AS cost, COUNT(*) AS calls "
+        "FROM llm_calls GROUP BY model",
     }  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def _few(connection: sqlite3.Connection, statuses: list[str]) -> bool:
     """Whether few invocations are in these stored statuses."""
     listed = ", ".join(map(quoted, statuses))
     found = f'select 1 from temp."{IN_FLIGHT}" where "status" in ({listed}) limit {FEW_MAX + 1}'
-    (count,) = connection.execute(f"select count(*) from ({found})").fetchone()
+    ((count,),) = connection.execute(f"select count(*) from ({found})").fetchall()
     return bool(count <= FEW_MAX)
 
 
@@ -208,7 +208,7 @@ def _limit(connection: sqlite3.Connection, question: Question, deadline: float) 
 
 
 def _run(connection: sqlite3.Connection, query: Query, question: Question) -> Table:
-    (text,) = connection.execute(as_one_text(query)).fetchone()
+    ((text,),) = connection.execute(as_one_text(query)).fetchall()
     rows = msgspec.json.decode(text)
     if len(rows) > question.limits.rows:
         raise TooManyRows(f"more than {question.limits.rows} rows")
