@@ -2,7 +2,7 @@
 # The benchmarks. Without arguments: in one process and through HTTP, beside the limit; about two minutes.
 #
 #   benchmarks/run.sh [--seconds S] [--reps N]       both, with these arguments
-#   benchmarks/run.sh inproc|ingress|limit|million|growth|store_commit|agent_overhead [ARGS]
+#   benchmarks/run.sh inproc|ingress|limit|million|growth|store_commit|sql|agent_overhead [ARGS]
 #   benchmarks/run.sh --harness DIR [ARGS]           the peer harness in DIR, with agentdur among its peers
 #
 # RESTATE_SERVER=/path/to/restate-server adds Restate to what goes through HTTP.
@@ -18,7 +18,7 @@ case "${1:-}" in
     shift 2
     exec "$python" "$harness/run.py" --peer-file benchmarks/peer_agentdur.py "$@"
     ;;
-inproc | ingress | limit | million | growth | store_commit | agent_overhead)
+inproc | ingress | limit | million | growth | store_commit | sql | agent_overhead)
     program=$1
     shift
     exec "$python" -m "benchmarks.$program" "$@"

@@ -2,12 +2,12 @@
 
     python -m benchmarks.sql [--count 1000000] [--file FILE] [--dir DIR] [--rounds 5] [--clients 64]
 
-The file is filled by the store's own commits: services, a virtual object with 10,000 keys; one in a hundred
-is under way (suspended, queued, backing off, scheduled), the others have ended, with a journal of four entries.
-Then each question is asked over and over, first with nothing else to do, then while `--clients` clients
-call a handler of three steps one after another; the handler's throughput is measured with and without
-questions beside it. `--file` keeps the file, and uses it again when it is there. Times are ms, from the
-question to the rows, in the process of the engine.
+The file is filled by the store's own commits: services, a virtual object with 10,000 keys; one in a
+hundred is under way (suspended, queued, paused, scheduled), the others have ended, with a journal of
+four entries. Then each question is asked over and over, first with nothing else to do, then while
+`--clients` clients call a handler of three steps one after another; the handler's throughput is measured
+with and without questions beside it. `--file` keeps the file, and uses it again when it is there. Times
+are ms, from the question to the rows, in the process of the engine.
 """
 
 from __future__ import annotations
