@@ -350,13 +350,15 @@ def _server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:
-    """A listening socket. The protocol is named because asyncio turns Nagle's delay off only then."""
+    """A listening socket: who connects before it is served waits. The protocol is named because asyncio turns
+    Nagle's delay off only then."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, socket.IPPROTO_TCP)
         if sys.platform != "win32":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
+        sock.listen(BACKLOG)
     except OSError as error:
         raise AddressInUse(f"{host}:{port} ({setting}): {error.strerror or error}") from error
     return sock

@@ -17,6 +17,9 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from agentdur.core.errors import AddressInUse
+from agentdur.server import _listen
+
 pytestmark = pytest.mark.slow
 
 AGENT = """
@@ -160,3 +163,12 @@ def test_a_port_that_is_taken_ends_it_with_one_line(tmp_path: Path):
     assert server.returncode == 1
     assert port in said
     assert "Traceback" not in said
+
+
+def test_who_connects_early_waits_and_who_wants_the_same_port_is_told():
+    """Whoever has read that a server serves is not refused by it."""
+    with _listen("127.0.0.1", 0, "ingress_port") as early:
+        host, port = early.getsockname()
+        socket.create_connection((host, port), timeout=5).close()
+        with pytest.raises(AddressInUse, match="admin_port"):
+            _listen(host, port, "admin_port")
