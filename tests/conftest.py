@@ -19,7 +19,7 @@ settings.register_profile("hasty", settings.get_profile("patient"), max_examples
 
 
 ROOT = Path(__file__).parent
-NEED_A_CLIENT = ("agents", "openai_agents", "google_adk", "sessions", "endpoint")
+NEED_A_CLIENT = {"agents", "openai_agents", "google_adk", "sessions", "endpoint"}
 A_FEW_STORIES = {"test_agent.py", "test_tools.py", "test_chat.py"}
 
 
@@ -33,11 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Not even imported."""
-    if not in_haste(config) or not collection_path.name.startswith("test_"):
+    """Not even imported, nor what their folder's conftest needs."""
+    if not in_haste(config) or ROOT not in collection_path.parents:
         return None
-    needs = collection_path.relative_to(ROOT).parts[0] in NEED_A_CLIENT
-    return True if needs and collection_path.name not in A_FEW_STORIES else None
+    if collection_path.relative_to(ROOT).parts[0] not in NEED_A_CLIENT:
+        return None
+    if collection_path.is_dir():
+        return None if A_FEW_STORIES & {path.name for path in collection_path.iterdir()} else True
+    return None if collection_path.name in A_FEW_STORIES else True
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -335,6 +335,7 @@ async def test_a_client_that_was_brought_stays_open(port: int):
         assert not http.is_closed
 
 
+@pytest.mark.slow
 async def test_many_calls_may_wait_at_once(client: BaseClient):
     """More than the connections an HTTP client keeps by default."""
     assert await asyncio.gather(*(client.service_call(nap, 100) for _ in range(150))) == [100] * 150

@@ -137,6 +137,7 @@ async def test_what_is_no_registration_is_refused(desk: Desk, body: dict[str, An
     assert [one["id"] for one in (await desk.http.get("/deployments")).json()["deployments"]] == [IN_PROCESS]
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_is_not_there_is_told_with_its_code(desk: Desk):
     answer = await desk.http.post("/deployments", json={"uri": "http://127.0.0.1:9"})
     assert (answer.status_code, answer.json()["restate_code"]) == (500, "META0003")
@@ -160,6 +161,7 @@ async def test_removing_asks_for_force(desk: Desk):
     assert [one["name"] for one in (await desk.http.get("/services")).json()["services"]] == ["Own"]
 
 
+@pytest.mark.slow
 async def test_a_deployment_is_removed_when_it_is_drained(desk: Desk):
     """Not while it is the newest, and not while something waits that began there."""
     first = (await desk.register()).json()["id"]

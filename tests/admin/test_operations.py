@@ -148,6 +148,7 @@ async def test_delete_accepts_also_what_it_cannot_do(world: World):
 # Batches
 
 
+@pytest.mark.slow
 async def test_a_batch_tells_what_went_well_and_what_did_not(world: World):
     running, done = await world.started("running"), await world.started("completed")
     given = await world.http.post(

@@ -131,6 +131,7 @@ async def test_the_tutorial_s_handler_asks_the_model(desk: Path, llm: ScriptedLL
         assert await engine.client().service_call(agent.run, agent.Question(text="Why?")) == "hello"
 
 
+@pytest.mark.slow
 async def test_the_tutorial_s_agent_reads_and_computes(desk: Path, llm: ScriptedLLM):
     with pages_served({}) as pages:
         read = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from agentdur.sessions import Post
 from agentdur.testing.scripted_llm import ScriptedLLM, ToolCall, Turn
 from tests.docs.test_examples import ROOT, desk, module
@@ -12,6 +14,7 @@ __all__ = ["desk"]
 PAGE = ROOT / "docs/how-to/chat-sessions.md"
 
 
+@pytest.mark.slow
 async def test_the_chat_of_the_page_answers(desk: Path, llm: ScriptedLLM):
     call = ToolCall(name="order", arguments={"number": 7})
     llm.replace([Turn(tool_calls=(call,)), Turn(text="It left this morning.")])

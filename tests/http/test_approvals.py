@@ -223,6 +223,7 @@ async def test_a_link_that_was_not_made_for_this_does_nothing(
     assert (await world.http.get("/approvals")).json()["approvals"] == [question]
 
 
+@pytest.mark.slow
 async def test_no_character_of_a_link_can_be_changed(world: World):
     question, _ = await world.ask()
     path = link(question, "approve")
@@ -260,6 +261,7 @@ class Receiver:
         return Response()
 
 
+@pytest.mark.slow
 async def test_a_webhook_is_told_with_links_and_its_links_decide(world: World):
     receiver = Receiver(503)
     with served(lambda: just(receiver.app)) as port:
@@ -278,6 +280,7 @@ async def test_a_webhook_is_told_with_links_and_its_links_decide(world: World):
     assert (await world.client.attach(asker, refund))["ok"] is True
 
 
+@pytest.mark.slow
 async def test_a_webhook_that_refuses_for_good_is_left_alone(world: World):
     """The question stays where it can be seen."""
     receiver = Receiver(410, 410)

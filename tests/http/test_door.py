@@ -116,6 +116,7 @@ def chunked(path: str, pieces: list[bytes]) -> bytes:
     return head.encode() + b"transfer-encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n"
 
 
+@pytest.mark.slow
 def test_more_requests_than_the_limit_are_told_to_retry(narrow: Address) -> None:
     with ThreadPoolExecutor(2) as callers:
         waiting = [callers.submit(narrow.ask, "POST", "/Echo/slow", b"400", [JSON]) for _ in range(2)]
@@ -243,6 +244,7 @@ def test_the_documents_below_a_prefix_know_where_they_are(mounted: Address) -> N
     assert below.ask("GET", "/restate/openapi").json()["servers"][0]["url"] == "/agents"
 
 
+@pytest.mark.slow
 def test_an_offer_to_upgrade_is_just_answered(ingress: Address) -> None:
     answer = ingress.ask("GET", "/Echo/echo", None, [("upgrade", "h2c")])
     assert answer.status == 200

@@ -222,6 +222,7 @@ def test_an_id_of_an_older_journal_or_of_the_engine_itself_wakes_nothing(
     assert engine.signals == []
 
 
+@pytest.mark.slow
 def test_many_who_attach_get_the_same_answer(ingress: Address) -> None:
     invocation = submit(ingress, "/Echo/slow/send", 200)
     answers: list[Response] = []

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 
 from agentdur import App, Context, Service, Workflow, WorkflowContext
@@ -238,6 +239,7 @@ async def test_a_client_that_leaves_frees_everything():
         speaker.let(None)
 
 
+@pytest.mark.slow
 async def test_a_client_that_takes_nothing_is_cut_and_the_step_does_not_wait():
     speaker = Speaker()
     settings = IngressSettings(stream_stall_ms=200)
@@ -262,6 +264,7 @@ async def test_a_client_that_takes_nothing_is_cut_and_the_step_does_not_wait():
         writer.close()
 
 
+@pytest.mark.slow
 async def test_of_an_endpoint_s_handlers_the_entries_are_read_and_steps_have_no_live_chunks():
     async with listening(App([short()]).endpoint()) as port, door() as there:
         await there.engine.deployments.register(Asked(uri=f"http://127.0.0.1:{port}", http1=True))

@@ -124,6 +124,7 @@ def test_an_attach_to_what_is_not_retained_still_gets_the_answer(door: Address) 
     assert door.ask("GET", f"/restate/output/{receipt['invocationId']}").status == 404
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_does_not_cancel(door: Address) -> None:
     key = ("idempotency-key", "leaver")
     with pytest.raises(TimeoutError):

@@ -168,6 +168,7 @@ async def test_what_a_handler_says_it_waits_for_is_shown_until_something_comes()
         assert await shown() is None
 
 
+@pytest.mark.slow
 async def test_a_quiet_attempt_is_asked_to_leave_and_one_that_does_not_is_aborted():
     """Half close after the inactivity timeout; RT0001 after the abort timeout, and a new attempt."""
     said = manifest(inactivityTimeout=200, abortTimeout=300, retryPolicyInitialInterval=1)
@@ -228,6 +229,7 @@ async def test_an_attempt_that_an_operator_ends_leaves_its_place(action: Any):
         assert await result(p, invocation) == DONE
 
 
+@pytest.mark.slow
 async def test_what_comes_after_the_last_word_is_ignored_for_a_while_and_then_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -327,6 +329,7 @@ async def test_a_store_that_fails_takes_the_attempt_with_it_and_another_one_goes
         assert await result(p, invocation) == DONE
 
 
+@pytest.mark.slow
 async def test_pieces_of_a_message_that_never_ends_are_no_sign_of_life():
     """Each byte arrives in time, and still it is aborted."""
     said = manifest(inactivityTimeout=100, abortTimeout=200, retryPolicyInitialInterval=1)

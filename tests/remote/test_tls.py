@@ -125,6 +125,7 @@ async def test_the_server_chooses_the_protocol(
     assert result == j.Success(b'"done"')
 
 
+@pytest.mark.slow
 async def test_a_certificate_that_nobody_signed_is_not_trusted(certificate: Path):
     with endpoint(certificate, "h2") as uri:
         answer, _, _ = await registered(uri)

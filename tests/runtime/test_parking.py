@@ -103,6 +103,7 @@ async def test_more_may_wait_than_have_a_place(stage: Stage, limit: int):
     assert [await stage.client.object_call(add, str(n), 0) for n in range(3)] == [4, 4, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_parents_that_wait_for_children_leave_them_their_place(stage: Stage, limit: int):
     """Ten levels deep, with fewer places than levels."""

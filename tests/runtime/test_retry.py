@@ -79,6 +79,7 @@ async def test_a_handlers_policy_goes_before_its_services_field_by_field(stage: 
     assert ledger.counts == {"five": 5, "once": 1}
 
 
+@pytest.mark.slow
 async def test_progress_does_not_reset_the_count_but_suspension_does(stage: Stage):
     """Semantics §9.2: within one running stretch each failure counts, whatever was stored between them."""
     svc, ledger = Service("Fails", invocation_retry_policy=KILL), Ledger()

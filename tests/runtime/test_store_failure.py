@@ -44,6 +44,7 @@ async def alive(stage: Stage) -> None:
     await until(lambda: stage.engine.machine.error is None, "the revival")
 
 
+@pytest.mark.slow
 async def test_callers_get_the_stores_error_and_what_was_acknowledged_goes_on(
     stage: Stage, failing: FailingStore
 ):
@@ -203,6 +204,7 @@ async def test_a_read_that_fails_is_a_failure_of_the_store_too(
 
 
 @pytest.mark.parametrize("method", ["open", "next_seq", "running", "timers", "journal"])
+@pytest.mark.slow
 async def test_a_revival_that_fails_is_tried_again(stage: Stage, failing: FailingStore, method: str):
     ledger = Ledger()
     svc, work = working(ledger)

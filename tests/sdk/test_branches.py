@@ -138,6 +138,7 @@ async def test_tasks_replay_however_they_interleave(stage: Stage, way: str):
 
 @IN_MEMORY_AT_ONCE
 @pytest.mark.parametrize("way", ["by_gather", "by_task_group", "by_anyio", "by_helpers"])
+@pytest.mark.slow
 async def test_tasks_replay_after_a_crash_at_any_commit(stage: Stage, way: str):
     svc, ledger = Service("Branches"), Ledger()
     seeds = iter(range(100_000))

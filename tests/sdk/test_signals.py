@@ -258,6 +258,7 @@ async def test_time_is_read_once(stage: Stage):
 
 
 @IN_MEMORY_AT_ONCE
+@pytest.mark.slow
 async def test_a_thousand_sleepers_wake(stage: Stage):
     svc, ledger = Service("Time"), Ledger()
 

@@ -187,6 +187,7 @@ async def test_a_window_shows_the_model_the_end_only(stage: Stage):
     assert len(await said(stage, talk, "s")) == 10
 
 
+@pytest.mark.slow
 async def test_a_session_that_nobody_talks_to_clears_itself(stage: Stage):
     desk = Desk()
     talk = chat(desk, name="Desk", ttl=timedelta(milliseconds=300))

@@ -100,6 +100,7 @@ def test_the_shipped_schema_is_what_the_tables_declare() -> None:
     assert shipped == schema_text()
 
 
+@pytest.mark.slow
 def test_a_start_reads_neither_the_object_mapper_nor_a_model_client() -> None:
     """After a crash everybody waits for the imports of the process that comes back."""
     code = "import sys, agentdur; agentdur.App; print(*{name.partition('.')[0] for name in sys.modules})"

@@ -122,6 +122,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_another_process_is_refused_until_it_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with child(HOLD, f"sqlite:///{path}") as holder:
