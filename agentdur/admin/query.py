@@ -86,7 +86,7 @@ def instant(ms: int) -> str:
 def duration(ms: int) -> str:
     """ISO 8601 in seconds."""
     sign, ms = ("-", -ms) if ms < 0 else ("", ms)
-    fraction = f".{ms % 1000:03}" if ms % 1000 else ""
+    fraction = f".{ms % 1000:03}".rstrip("0") if ms % 1000 else ""
     return f"{sign}PT{ms // 1000}{fraction}S"
 
 

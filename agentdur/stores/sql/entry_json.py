@@ -85,7 +85,8 @@ def _outcome(outcome: Any) -> Any:
         case j.Success(value=value):
             return {"Success": list(value)}
         case j.Failure(code=code, message=message):
-            return {"Failure": {"code": code, "message": message, "metadata": dict(outcome.metadata)}}
+            more = {"metadata": dict(outcome.metadata)} if outcome.metadata else {}
+            return {"Failure": {"code": code, "message": message, **more}}
         case j.Keys(names=names):
             return {"StateKeys": list(names)}
         case j.CalleeId(invocation_id=callee):

@@ -69,6 +69,7 @@ _LAST_FAILURE = (
 )
 _HAS_FAILED = "i.status <> 'completed' and i.last_failure is not null"
 COMMAND = "kind not like '%Completion' and kind <> 'Signal'"
+_ENTRIES = "(select count(*) from main.journal j where j.seq = i.seq)"
 _STARTED = "i.status not in ('scheduled', 'pending')"
 _DUE = "max(i.created_at, coalesce(i.execute_at, 0))"
 _FIRST_START = """case when i.status not in ('scheduled', 'pending') then case
@@ -105,10 +106,10 @@ _PLACE_AND_TIMES = (
     Col("pinned_deployment_id", T, "i.deployment"),
     Col("pinned_service_protocol_version", U32, "i.protocol"),
     Col("trace_id", T, "substr(i.traceparent, 4, 32)"),
-    Col("journal_size", U32, "(select count(*) from main.journal j where j.seq = i.seq)"),
+    Col("journal_size", U32, f"case when {_STARTED} then {_ENTRIES} end"),
     Col(
         "journal_commands_size", U32,
-        f"(select count(*) from main.journal j where j.seq = i.seq and {COMMAND})",
+        f"case when {_STARTED} then {_ENTRIES[:-1]} and {COMMAND}) end",
     ),
     Col("created_at", AT, "i.created_at", sure=True),
     Col("created_using_restate_version", T),

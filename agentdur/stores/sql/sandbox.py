@@ -116,6 +116,7 @@ def prepare(connection: sqlite3.Connection, live: Live) -> None:
     for view in ALL_VIEWS:
         connection.execute(view.statement())
     connection.execute(_IN_FLIGHT)
+    connection.execute("select 1 from json_each('[]')")  # it is made at its first use, which may not be later
     connection.execute("commit")
     connection.execute("pragma query_only = on")
     connection.set_authorizer(_Door())
@@ -309,6 +310,6 @@ def _told(error: sqlite3.Error, question: Question) -> AgentdurError:
         return QueryTooLong(f"more than {limits.seconds:g} seconds")
     if code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError):
         return AnswerTooLarge(f"more than {limits.bytes} bytes")
-    if "too deep" in str(error) or "too large" in str(error) or "too many" in str(error):
+    if any(words in str(error) for words in ("too deep", "too large", "too many", "at most")):
         return QueryTooComplex(str(error))
     return QueryFailed(str(error))
