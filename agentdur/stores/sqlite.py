@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
 from importlib import import_module
+from threading import Lock
+from typing import Any
 
 from agentdur.core.errors import StoreError, StoreFailed
 from agentdur.core.ports import Writes
@@ -40,6 +41,8 @@ class SqliteStore(SqliteReads):
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._failed: Batch | None = None
+        self._pool: Any = None
+        self._asking = Lock()
         self._file: tuple[int, int] | None = None
 
     def open(self) -> None:
@@ -92,16 +95,21 @@ class SqliteStore(SqliteReads):
                 if connection is not None:
                     connection.close()
         finally:
-            self._reader = self._writer = self._failed = None
+            if self._pool is not None:
+                self._pool.close()
+            self._reader = self._writer = self._failed = self._pool = None
             self._lock.release()
 
     def query(self, question: Question) -> Table:
         """Answer a question in SQL; on any thread, and without a word to the writer."""
-        if self._reader is None:
-            raise StoreFailed(f"{self.path} is not open")
-        answer: Callable[[Callable[[], sqlite3.Connection], Question], Table]
-        answer = import_module("agentdur.stores.sql.sandbox").answer
-        return answer(lambda: connect_to_read(self.path), question)
+        with self._asking:
+            if self._reader is None:
+                raise StoreFailed(f"{self.path} is not open")
+            if self._pool is None:
+                self._pool = import_module("agentdur.stores.sql.pool").Pool(self.path)
+            pool = self._pool
+        table: Table = pool.answer(question)
+        return table
 
     def prepare(self, writes: Writes) -> Batch:
         """All that needs Python, so that `commit` needs it as little as possible."""

@@ -135,7 +135,9 @@ def connect(path: str) -> sqlite3.Connection:
 
 def connect_to_read(path: str) -> sqlite3.Connection:
     """A connection that cannot write the file, in autocommit mode."""
-    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
+    return sqlite3.connect(
+        f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
 
 
 class FileLock:

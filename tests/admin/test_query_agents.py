@@ -70,7 +70,7 @@ async def test_each_model_call_is_a_row_and_an_invocation_says_their_sum(desk: D
     assert [(c["model"], c["step"], c["input_tokens"], c["cost"]) for c in calls] == [
         ("m-1", "draft", 100, 0.5)
     ] * 2
-    assert calls[0]["latency"] == "PT0.030S"
+    assert calls[0]["latency"] == "PT0.03S"
     (row,) = await desk.ask(
         "SELECT llm_calls, input_tokens, output_tokens, cost, attempts FROM sys_invocation"
     )

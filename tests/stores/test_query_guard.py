@@ -27,6 +27,7 @@ from agentdur.core.errors import (
 from agentdur.core.query import Live, QueryLimits, Question, Table
 from agentdur.stores import SqliteStore
 from agentdur.stores.sql import sandbox
+from agentdur.stores.sql.pool import Pool
 from agentdur.stores.sqlite_file import connect_to_read
 from tests.stores.homes import commit
 from tests.stores.samples import T0
@@ -200,7 +201,7 @@ BOMBS: list[tuple[str, type[AgentdurError] | None]] = [
     (f"SELECT COUNT(*) FROM (SELECT DISTINCT a.id, b.id, c.id FROM {JOURNALS})", QueryTooLong),
     ("WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT 1 FROM n", QueryNotAllowed),
     ("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n", UnknownInQuery),
-    ("WITH state AS (SELECT id FROM sys_journal UNION ALL SELECT key FROM state) SELECT 1 FROM state LIMIT 1", None),
+    ("WITH state AS (SELECT id FROM sys_inbox UNION ALL SELECT key FROM state) SELECT 1 FROM state", None),
     ("SELECT a.id FROM sys_journal a, sys_journal b LIMIT 1000000", TooManyRows),
     ("SELECT * FROM sys_journal a, sys_invocation b LIMIT 900", AnswerTooLarge),
     ("SELECT string_agg(a.id, b.id) FROM sys_journal a, sys_journal b", AnswerTooLarge),
@@ -220,7 +221,7 @@ def test_a_bomb_is_defused(store: SqliteStore, sql: str, error: type[AgentdurErr
     """And it takes no longer than it may: to the limit some work in one piece is added."""
     began = time.monotonic()
     if error is None:
-        assert ask(store, sql).rows[0][0] > 0
+        assert ask(store, sql).rows  # its own table is named in the query of that name: no recursion
     else:
         with pytest.raises(error):
             ask(store, sql)
@@ -388,13 +389,13 @@ def test_a_hole_in_both_doors_is_seen(tmp_path: Path, monkeypatch: pytest.Monkey
     commit(store, filled(1))
     before = everything(store)
 
-    def open_door(connect: Any, question: Question) -> Table:
+    def open_door(pool: Any, question: Question) -> Table:
         connection = sqlite3.connect(store.path, isolation_level=None)
         connection.execute(question.sql)
         connection.close()
         return Table((), [])
 
-    monkeypatch.setattr(sandbox, "answer", open_door)
+    monkeypatch.setattr(Pool, "answer", open_door)
     ask(store, "DELETE FROM invocation")
     assert everything(store) != before
     store.close()

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from sqlglot import exp
 
 from agentdur.core.errors import (
     AgentdurError,
@@ -81,6 +82,14 @@ def answer(connect: Callable[[], sqlite3.Connection], question: Question) -> Tab
     connection = connect()
     try:
         prepare(connection, question.live)
+        return answer_on(connection, tree, question, deadline)
+    finally:
+        connection.close()
+
+
+def answer_on(connection: sqlite3.Connection, tree: exp.Query, question: Question, deadline: float) -> Table:
+    """The answer to a question that is parsed, on a connection that is prepared for it."""
+    try:
         _limit(connection, question, deadline)
         writer = Writer(question.now, question.limits.rows + 1, partial(_few, connection))
         return _run(connection, writer.statement(tree), question)
@@ -88,8 +97,6 @@ def answer(connect: Callable[[], sqlite3.Connection], question: Question) -> Tab
         raise QueryTooComplex("it is nested too deeply") from None
     except sqlite3.Error as error:
         raise _told(error, question) from error
-    finally:
-        connection.close()
 
 
 def _few(connection: sqlite3.Connection, statuses: list[str]) -> bool:
@@ -113,10 +120,25 @@ def prepare(connection: sqlite3.Connection, live: Live) -> None:
     for statement in _LIVE:
         connection.execute(statement)
     _fill(connection, live)
+    _describe(connection)
     for view in ALL_VIEWS:
         connection.execute(view.statement())
     connection.execute(_IN_FLIGHT)
     connection.execute("select 1 from json_each('[]')")  # it is made at its first use, which may not be later
+    connection.execute("commit")
+    connection.execute("pragma query_only = on")
+    connection.set_authorizer(_Door())
+
+
+def refill(connection: sqlite3.Connection, live: Live) -> None:
+    """Make a connection ready that has answered before: what only memory knows is another now."""
+    connection.set_authorizer(None)
+    connection.set_progress_handler(None, 0)
+    connection.execute("pragma query_only = off")
+    connection.execute("begin")
+    for table in ("live_attempt", "live_service", "live_deployment"):
+        connection.execute(f"delete from temp.{table}")
+    _fill(connection, live)
     connection.execute("commit")
     connection.execute("pragma query_only = on")
     connection.set_authorizer(_Door())
@@ -157,9 +179,14 @@ def _fill(connection: sqlite3.Connection, live: Live) -> None:
             for d in live.deployments
         ],
     )
-    rows("known_table", [(view.schema, view.name) for view in ALL_VIEWS])
-    rows(
-        "known_column",
+
+
+def _describe(connection: sqlite3.Connection) -> None:
+    """The tables of information_schema."""
+    tables = [(view.schema, view.name) for view in ALL_VIEWS]
+    connection.executemany("insert into temp.known_table values (?, ?)", tables)
+    connection.executemany(
+        "insert into temp.known_column values (?, ?, ?, ?, ?, ?)",
         [
             (view.schema, view.name, col.name, n, "NO" if col.sure else "YES", _KINDS[col.kind])
             for view in ALL_VIEWS
