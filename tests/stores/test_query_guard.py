@@ -18,6 +18,7 @@ from agentdur.core.errors import (
     AgentdurError,
     AnswerTooLarge,
     BadQuery,
+    NotRunning,
     QueryNotAllowed,
     QueryTooComplex,
     QueryTooLong,
@@ -236,7 +237,7 @@ def test_a_query_is_interrupted_when_nobody_waits_for_it_any_more(store: SqliteS
         sql="SELECT COUNT(*) FROM sys_journal a, sys_journal b, sys_journal c, sys_journal d", now=T0,
         limits=limits, stopped=stop.is_set,
     )  # fmt: skip
-    with pytest.raises(QueryTooLong):
+    with pytest.raises(NotRunning):
         store.query(question)
 
 
@@ -308,7 +309,7 @@ def test_a_commit_does_not_wait_for_a_query(tmp_path: Path):
 
     def long_query() -> None:
         limits = QueryLimits(seconds=60)
-        with pytest.raises(QueryTooLong):
+        with pytest.raises(NotRunning):
             store.query(Question(sql=sql, now=T0, limits=limits, stopped=stop.is_set))
         ended.set()
 

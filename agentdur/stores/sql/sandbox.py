@@ -22,6 +22,7 @@ from sqlglot import exp
 from agentdur.core.errors import (
     AgentdurError,
     AnswerTooLarge,
+    NotRunning,
     QueryFailed,
     QueryTooComplex,
     QueryTooLong,
@@ -333,6 +334,8 @@ def _split_part(word: Any, by: Any, place: Any) -> str | None:
 def _told(error: sqlite3.Error, question: Question) -> AgentdurError:
     code = getattr(error, "sqlite_errorcode", -1) & 0xFF
     limits = question.limits
+    if code == sqlite3.SQLITE_INTERRUPT and question.stopped():
+        return NotRunning("the query was ended, as nobody waits for it or the engine stops")
     if code == sqlite3.SQLITE_INTERRUPT:
         return QueryTooLong(f"more than {limits.seconds:g} seconds")
     if code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError):
