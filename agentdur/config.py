@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import sys
 import tomllib
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,159 +24,37 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from agentdur.core.catalog import HandlerOptions
-from agentdur.core.durations import BadDuration, format_duration, parse_duration
 from agentdur.core.errors import BadSetting
 from agentdur.core.retry import RetryPolicy
+from agentdur.setting_kinds import (
+    ATTEMPTS,
+    COUNT,
+    COUNT_OR_ALL,
+    DURATION,
+    FACTOR,
+    FILE,
+    INTERVAL,
+    MIB,
+    NAME,
+    PORT,
+    RATIO,
+    SECRET,
+    SIZE,
+    STORE,
+    SWITCH,
+    TEXT,
+    URL,
+    Setting,
+    one_of,
+    to_ms,
+)
 
 FILE_NAME: Final = "agentdur.toml"
 ENV_PREFIX: Final = "AGENTDUR_"
-UNLIMITED: Final = "unlimited"
-MIB: Final = 1024 * 1024
-
-_SIZE = re.compile(r"(\d{1,15})\s*(|B|KiB|MiB|GiB|KB|MB|GB)", re.IGNORECASE)
-_SIZE_UNITS: Final = {
-    "": 1, "b": 1, "kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 10**3, "mb": 10**6, "gb": 10**9,
-}  # fmt: skip
-_URL = re.compile(r"https?://[^\s/]+\S*")
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^@/]*@")
-
-
-class Kind(Struct, frozen=True):
-    """How values of one sort are read, in words for people and as a function. `read` raises ValueError."""
-
-    takes: str
-    read: Callable[[Any], Any]
-    write: Callable[[Any], str] = str
-
-
-class Setting(Struct, frozen=True):
-    """What one setting means; its name, type and default are the field it annotates."""
-
-    kind: Kind
-    doc: str
-
-
-def _whole(least: int, most: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip()):
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ValueError
-        return value
-
-    return read
-
-
-def _read_duration(value: Any) -> timedelta:
-    if isinstance(value, timedelta):
-        if value < timedelta(0):
-            raise ValueError("a duration cannot be negative")
-        return value
-    if not isinstance(value, str):
-        raise ValueError("a number needs its unit")
-    try:
-        return timedelta(milliseconds=parse_duration(value.strip()))
-    except OverflowError as error:
-        raise BadDuration("longer than anything can last") from error
-
-
-def _read_interval(value: Any) -> timedelta:
-    found = _read_duration(value)
-    if not found:
-        raise ValueError("zero would mean without pause")
-    return found
-
-
-def _write_duration(value: timedelta) -> str:
-    return format_duration(_ms(value))
-
-
-def _read_size(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        found = value
-    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        found = int(match[1]) * _SIZE_UNITS[match[2].lower()]
-    else:
-        raise ValueError
-    if not 1 <= found <= 2**40:
-        raise ValueError("outside 1 B … 1024 GiB")
-    return found
-
-
-def _write_size(value: int) -> str:
-    for unit, name in ((1024 * MIB, "GiB"), (MIB, "MiB"), (1024, "KiB")):
-        if value % unit == 0:
-            return f"{value // unit} {name}"
-    return f"{value} B"
-
-
-def _read_factor(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError
-    found = float(value)
-    if not 1 <= found <= 1000:
-        raise ValueError("outside 1 … 1000")
-    return found
-
-
-def _read_attempts(value: Any) -> int | None:
-    if value is None or (isinstance(value, str) and value.strip().lower() == UNLIMITED):
-        return None
-    return _whole(1, 2**31)(value)
-
-
-def _read_text(value: Any) -> str:
-    if not isinstance(value, str | os.PathLike) or not str(value).strip():
-        raise ValueError
-    return str(value).strip()
-
-
-def _one_of(*words: str) -> Kind:
-    def read(value: Any) -> str:
-        word = value.strip().lower() if isinstance(value, str) else ""
-        if word not in words:
-            raise ValueError
-        return word
-
-    return Kind("one of " + ", ".join(words), read)
-
-
-TEXT = Kind("text", _read_text)
-STORE = Kind("sqlite:///FILE or memory://", _read_text, lambda url: _PASSWORD.sub(r"\1***@", url))
-FILE = Kind("a file name", lambda value: None if value is None else _read_text(value), lambda v: v or "none")
-
-
-def _read_url(value: Any) -> str | None:
-    if value is None or value == "none":
-        return None
-    found = _read_text(value)
-    if not _URL.fullmatch(found):
-        raise ValueError
-    return found
-
-
-URL = Kind(
-    "an http:// or https:// address, or none", _read_url, lambda url: _PASSWORD.sub(r"\1***@", url or "none")
-)
-SECRET = Kind(
-    "text that is not shown, or none", lambda value: None if value in (None, "none") else _read_text(value),
-    lambda value: "***" if value else "none",
-)  # fmt: skip
-PORT = Kind("a port, 0 … 65535; 0 takes a free one", _whole(0, 65_535))
-COUNT = Kind("a whole number from 1", _whole(1, 2**31))
-COUNT_OR_ALL = Kind(
-    "a whole number; 0 means unlimited", _whole(0, 2**31), lambda n: str(n) if n else "0 (unlimited)"
-)
-ATTEMPTS = Kind(
-    f"a whole number from 1, or {UNLIMITED}", _read_attempts, lambda n: UNLIMITED if n is None else str(n)
-)
-FACTOR = Kind("a number from 1", _read_factor)
-SIZE = Kind("a size such as 32 MiB, or bytes", _read_size, _write_size)
-DURATION = Kind("a duration such as 500ms, 1m 30s or PT1H", _read_duration, _write_duration)
-INTERVAL = Kind(DURATION.takes + ", more than 0", _read_interval, _write_duration)
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["text", "json"]
+OtelContent: TypeAlias = Literal["none", "errors", "all"]
 OnMaxAttempts: TypeAlias = Literal["pause", "kill"]
 
 
@@ -215,7 +92,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     default_retry_policy_on_max_attempts: Annotated[
         OnMaxAttempts,
         Setting(
-            _one_of("pause", "kill"),
+            one_of("pause", "kill"),
             "After the last attempt: wait for an operator, or end with the last error.",
         ),
     ] = "pause"
@@ -252,11 +129,50 @@ class Settings(Struct, frozen=True, kw_only=True):
         timedelta(days=30)
     )
     log_level: Annotated[
-        LogLevel, Setting(_one_of("debug", "info", "warning", "error"), "The least important lines to log.")
+        LogLevel, Setting(one_of("debug", "info", "warning", "error"), "The least important lines to log.")
     ] = "info"
     log_format: Annotated[
-        LogFormat, Setting(_one_of("text", "json"), "Lines for people, or one JSON object per line.")
+        LogFormat, Setting(one_of("text", "json"), "Lines for people, or one JSON object per line.")
     ] = "text"
+    metrics: Annotated[
+        bool, Setting(SWITCH, "Count what happens, and answer `/metrics` on the admin port.")
+    ] = True
+    otel_endpoint: Annotated[
+        str | None,
+        Setting(
+            URL, "A collector of OpenTelemetry (OTLP over HTTP); without it, the standard variables say."
+        ),
+    ] = None
+    otel_headers: Annotated[
+        str | None, Setting(SECRET, "What it is sent along with: `name=value,name=value`, percent-encoded.")
+    ] = None
+    otel_service_name: Annotated[
+        str | None, Setting(NAME, "`service.name` of what is sent; without it, the standard variables say.")
+    ] = None
+    otel_content: Annotated[
+        OtelContent,
+        Setting(
+            one_of("none", "errors", "all"),
+            "What spans may quote: nothing, messages of errors, or also prompts, answers and payloads.",
+        ),
+    ] = "errors"
+    otel_content_limit: Annotated[
+        int, Setting(SIZE, "Characters of one quotation in a span; the rest is left out.")
+    ] = 8 * 1024
+    otel_sample_ratio: Annotated[
+        float, Setting(RATIO, "The part of traces that leaves, where the caller has not decided it.")
+    ] = 1.0
+    otel_loop_share_limit: Annotated[
+        float,
+        Setting(RATIO, "The part of the engine's time that telemetry may take; fewer traces begin above it."),
+    ] = 0.08
+    otel_metric_interval: Annotated[
+        timedelta, Setting(INTERVAL, "How often metrics are sent to the collector.")
+    ] = timedelta(minutes=1)
+    otel_queue_limit: Annotated[
+        int,
+        Setting(COUNT, "Transitions of invocations that may wait to be told on; further ones are left out."),
+    ] = 100_000
     request_size_limit: Annotated[
         int, Setting(SIZE, "Bytes of one request's body; larger ones are answered 413.")
     ] = 32 * MIB
@@ -311,15 +227,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     def handler_options(self) -> HandlerOptions:
         """The defaults that services and handlers inherit, in the engine's words."""
         return HandlerOptions(
-            inactivity_timeout_ms=_ms(self.inactivity_timeout),
-            abort_timeout_ms=_ms(self.abort_timeout),
-            journal_retention_ms=_ms(self.default_journal_retention),
-            idempotency_retention_ms=_ms(self.default_idempotency_retention),
-            workflow_retention_ms=_ms(self.default_workflow_completion_retention),
+            inactivity_timeout_ms=to_ms(self.inactivity_timeout),
+            abort_timeout_ms=to_ms(self.abort_timeout),
+            journal_retention_ms=to_ms(self.default_journal_retention),
+            idempotency_retention_ms=to_ms(self.default_idempotency_retention),
+            workflow_retention_ms=to_ms(self.default_workflow_completion_retention),
             retry=RetryPolicy(
-                delay_ms_initial=_ms(self.default_retry_policy_initial_interval),
+                delay_ms_initial=to_ms(self.default_retry_policy_initial_interval),
                 factor=self.default_retry_policy_exponentiation_factor,
-                delay_ms_max=_ms(self.default_retry_policy_max_interval),
+                delay_ms_max=to_ms(self.default_retry_policy_max_interval),
                 attempts_max=self.default_retry_policy_max_attempts,
                 on_exhausted=self.default_retry_policy_on_max_attempts,
             ),
@@ -441,10 +357,6 @@ def installed_version() -> str:
         return version("agentdur")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _ms(value: timedelta) -> int:
-    return value // timedelta(milliseconds=1)
 
 
 # The reference page

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -73,6 +74,8 @@ class App:
         self.services = list(services)
         self.store = store
         self.engine: Engine | None = None
+        self.telemetry: Any = None
+        """`agentdur.telemetry.pipeline.Telemetry` of the engine that runs, when some is wanted."""
         self._ingress: ASGIApp | None = None
         self._late: asyncio.Task[None] | None = None
         """Holds the engine that the first request started, until the loop ends."""
@@ -118,11 +121,16 @@ class App:
 
     @asynccontextmanager
     async def running(
-        self, store: str | Store | None = None, *, settings: Settings | None = None
+        self,
+        store: str | Store | None = None,
+        *,
+        settings: Settings | None = None,
+        expose_metrics: bool = False,
     ) -> AsyncIterator[Engine]:
         """An engine in this process, without HTTP: for scripts, notebooks and tests.
 
-        The store is `store`, else the App's own, else the settings'. Raises StoreError when it cannot open.
+        The store is `store`, else the App's own, else the settings'. `expose_metrics`: somebody can come and
+        ask for them. Raises StoreError when the store cannot open, BadTelemetry when the settings do not fit.
         """
         if self.engine is not None:
             raise NotRunning("this app runs already")
@@ -131,17 +139,18 @@ class App:
         opened: Store = open_store(given) if isinstance(given, str) else given
         self.tell(settings)
         catalog = self.catalog(settings.handler_options())
-        engine = Engine(
-            opened, self.handlers(), catalog, knobs=knobs_of(settings), defaults=settings.handler_options(),
-            signer=signer_of(settings),
-        )  # fmt: skip
-        await engine.start()
-        self.engine = engine
-        try:
-            yield engine
-        finally:
-            self.engine = None
-            await asyncio.shield(engine.stop())
+        async with telemetry_of(settings, expose_metrics) as self.telemetry:
+            engine = Engine(
+                opened, self.handlers(), catalog, knobs=knobs_of(settings),
+                defaults=settings.handler_options(), signer=signer_of(settings), observer=self.telemetry,
+            )  # fmt: skip
+            await engine.start()
+            self.engine = engine
+            try:
+                yield engine
+            finally:
+                self.engine = None
+                await asyncio.shield(engine.stop())
 
     @asynccontextmanager
     async def lifespan(self, _: Any = None) -> AsyncIterator[None]:
@@ -241,6 +250,27 @@ def signer_of(settings: Settings) -> Signer | None:
     return signer
 
 
+@asynccontextmanager
+async def telemetry_of(settings: Settings, expose: bool) -> AsyncIterator[Any]:
+    """What observes the engine, while it runs; None when nothing is wanted: then nothing is even imported."""
+    standard = any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ)
+    if not (standard or settings.otel_endpoint or (expose and settings.metrics)):
+        yield None
+        return
+    setup = importlib.import_module("agentdur.telemetry.setup")
+    telemetry = setup.set_up(settings, os.environ, installed_version(), expose=expose)
+    if telemetry is None:
+        yield None
+        return
+    pushing = asyncio.create_task(telemetry.push_regularly(), name="agentdur-telemetry")
+    try:
+        yield telemetry
+    finally:
+        pushing.cancel()
+        telemetry.push_metrics()
+        await asyncio.shield(asyncio.to_thread(telemetry.stop))
+
+
 def ingress_settings(settings: Settings) -> IngressSettings:
     """The settings that the ingress keeps."""
     return IngressSettings(
@@ -291,7 +321,7 @@ async def _serve(app: App, settings: Settings, store: str | Store | None) -> int
     admin_socket = _listen(settings.host, settings.admin_port, "admin_port")
     host = settings.host
     endpoint = f"http://{host}:{ingress_socket.getsockname()[1]}/"
-    async with app.running(store, settings=settings) as engine:
+    async with app.running(store, settings=settings, expose_metrics=True) as engine:
         app.tell(settings, endpoint)
         ingress = create_ingress(engine, ingress_settings(settings), guests_of(app, engine))
         about = AdminSettings(ingress_endpoint=endpoint, version=installed_version())

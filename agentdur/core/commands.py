@@ -44,6 +44,7 @@ class Submit(Struct, frozen=True, kw_only=True, gc=False):
     seed: int | None = None
     deployment: str | None = None
     protocol: int | None = None
+    traceparent: str = ""
 
 
 class Propose(Struct, frozen=True, gc=False):

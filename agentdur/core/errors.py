@@ -400,3 +400,15 @@ class QueryTooComplex(CallerError):
     """The query is too large or too deeply nested to be looked at. Split it."""
 
     code = "AD0209"
+
+
+class BadTelemetry(CallerError):
+    """Telemetry cannot be sent as it is set up. Correct the setting or the variable that is named."""
+
+    code = "AD0220"
+
+
+class TelemetryNotSent(AgentdurError):
+    """The collector takes no telemetry: what cannot be sent is dropped. Look at its address and its log."""
+
+    code = "AD0221"

@@ -1,1 +1,1 @@
-"""What the engine shows of itself: logs, and later metrics and spans."""
+"""What the engine shows of itself: logs, and what observers of it are told."""

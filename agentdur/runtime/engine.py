@@ -26,6 +26,7 @@ from agentdur.core.state import ObjectState, PromiseState, Waiter
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.runtime.messages import Messages
 from agentdur.runtime.names import Names
+from agentdur.runtime.observed import Observed
 from agentdur.runtime.slots import Slot, Slots
 from agentdur.runtime.streams import Hub
 from agentdur.runtime.timers import Timers
@@ -84,6 +85,7 @@ class Machine:
         self.stopping = False
         self.revive_seconds = REVIVE_SECONDS_MIN
         self.reviver: asyncio.TimerHandle | None = None
+        self.observed: Observed | None = None
         self._say: dict[type, Callable[[Any], None]] = dict.fromkeys(_OBJECT, self._say_object)
         self._say |= dict.fromkeys(_PROMISE, self._say_promise)
         self._performers: dict[type, Callable[[Any, Any], None]] = {
@@ -151,6 +153,8 @@ class Machine:
         if after is before and not transition.effects:
             self.release(slot)
             return
+        if self.observed is not None:
+            self.observed.say(slot, before, after, transition.effects, self.stamp)
         slot.state = after
         if after is not None and before is None:
             slot.target = after.spec.target
@@ -399,6 +403,8 @@ class Machine:
         slots, self.touched = self.touched, []
         keys, self.touched_keys = self.touched_keys, set()
         number = self.writer.number
+        if self.observed is not None:
+            self.observed.collect(self.slots, self.writer)
         self.writer.after_this(lambda: self.slots.evict(slots, keys, number))
         if self.watches:
             self.writer.after_this(lambda: self._wake(slot.id for slot in slots))
@@ -440,6 +446,8 @@ class Machine:
             self.slots, self.messages = Slots(self.store), Messages()
             self.touched, self.touched_keys, self.buffered = [], set(), []
             self.writer = Writer(self.store, self._committer(), self._collect, self._failed)
+            if self.observed is not None:
+                self.observed.forget(self.writer)
             self.error = None
             self.recover()
         except StoreError as error:

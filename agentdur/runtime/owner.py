@@ -24,11 +24,13 @@ from agentdur.core.ports import Answer, Filter, Page, Receipt, Request, Selectio
 from agentdur.core.query import QueryLimits, Table
 from agentdur.core.state import Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, Target
+from agentdur.observe.observer import EngineObserver
 from agentdur.runtime import views
 from agentdur.runtime.drivers.inproc import InProcess
 from agentdur.runtime.drivers.remote import Remote
 from agentdur.runtime.drivers.router import Router
 from agentdur.runtime.engine import Machine
+from agentdur.runtime.observed import Observed
 from agentdur.runtime.operators import Action, Operators
 from agentdur.runtime.own import KEPT_AS, KEPT_IN, KEPT_MAX, kept_at
 from agentdur.runtime.queries import Queries, live_of
@@ -87,8 +89,10 @@ class Engine:
         signer: Signer | None = None,
         world: World | None = None,
         committer: Callable[[], Committer] = ThreadCommitter,
+        observer: EngineObserver | None = None,
     ) -> None:
         self.knobs = knobs or Knobs()
+        self.observer = observer
         self.store = store
         self._handlers, self._catalog = handlers, catalog
         self._retention: dict[tuple[str, str, bool], tuple[int, int]] = {}
@@ -124,6 +128,9 @@ class Engine:
         self._uninstall = install(asyncio.get_running_loop())
         self.machine = Machine(self.store, self._committer, self._world, self._catalog)
         self.machine.streams.limits = self.knobs.streams
+        if self.observer is not None:
+            self.machine.observed = Observed(self.observer, self.store)
+            self.machine.observed.forget(self.machine.writer)
         limits = Limits(self.knobs.entry_size, self.knobs.tool_answer)
         self.driver = InProcess(self.machine, self._handlers, self.knobs.live_attempts, limits)
         self.remote = Remote(self.machine, self.deployments, self.knobs.live_attempts)
@@ -203,11 +210,13 @@ class Engine:
                 f"the input has {len(request.value)} bytes, the limit is {self.knobs.entry_size} "
                 "(entry-size-limit)"
             )
+        new = machine.names.new(target, request.idempotency_key)
         return c.Submit(
-            id=machine.names.new(target, request.idempotency_key), target=target, value=request.value,
+            id=new, target=target, value=request.value,
             headers=request.headers, idempotency_key=request.idempotency_key,
             execute_at=None if request.delay_ms is None else self._world.now() + request.delay_ms,
             completion_retention_ms=kept[0], journal_retention_ms=kept[1],
+            traceparent="" if self.observer is None else self.observer.accepts(new, request.headers),
         )  # fmt: skip
 
     def _retention_of(self, target: Target, idempotent: bool) -> tuple[int, int]:

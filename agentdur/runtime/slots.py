@@ -24,8 +24,8 @@ class Slot:
     """An invocation in memory. `touched`: the commit that holds its last change."""
 
     __slots__ = (
-        "attempt", "begun_at", "callees", "entries", "id", "new", "saved", "seq", "sleeps", "state",
-        "step_failures", "target", "touched", "waiting",
+        "attempt", "begun_at", "callees", "entries", "followed", "id", "new", "saved", "seq", "sleeps",
+        "state", "step_failures", "target", "touched", "waiting",
     )  # fmt: skip
 
     def __init__(self, invocation: InvocationId, seq: int, state: Invocation | None, new: bool) -> None:
@@ -39,6 +39,7 @@ class Slot:
         self.sleeps: dict[int, int] | None = None  # by completion: when the timer is due
         self.step_failures: dict[int, Any] | None = None
         self.touched = 0
+        self.followed = False  # those who watch the engine know it
 
 
 class KeySlot:
@@ -76,6 +77,7 @@ class Slots:
         self.values: OrderedDict[ObjectAddress, Values] = OrderedDict()
         self.dirty: set[Slot] = set()
         self.dirty_keys: set[ObjectAddress] = set()
+        self.left: list[int] = []  # followed ones that have left memory
 
     def fresh(self, invocation: InvocationId) -> Slot:
         """A place for an invocation that is known to be new."""
@@ -153,6 +155,8 @@ class Slots:
             state = slot.state
             if state is None or state.head.status is not Status.INVOKED:
                 del self.invocations[slot.id]
+                if slot.followed:
+                    self.left.append(slot.seq)
 
     def evict(self, slots: list[Slot], keys: set[ObjectAddress], committed: int) -> None:
         """After a commit: forget what is not active."""
@@ -162,6 +166,8 @@ class Slots:
                 state = slot.state
                 if state is None or state.head.status is not running:
                     del invocations[slot.id]
+                    if slot.followed:
+                        self.left.append(slot.seq)
         for address in keys:
             key = self.keys.get(address)
             if key is not None and key.touched <= committed and key.state is None:

@@ -157,6 +157,9 @@ class Writer:
         self._waiting_running: list[tuple[asyncio.Future[Any], Any]] = []
         self._rest: list[tuple[asyncio.Future[Any], Any]] = []  # committed, and told in a moment
         self._began = self._told_at = 0.0
+        self.committed_in: Callable[[int, float], None] | None = None
+        """Is told of each commit: journal entries, seconds."""
+        self._entries = 0
         committer.start(store.commit, self._done)
 
     def touch(self) -> int:
@@ -216,6 +219,7 @@ class Writer:
         self._after_running, self._after = self._after, []
         self._waiting_running, self._waiting = self._waiting, []
         self.number += 1
+        self._entries = len(writes.journal) if writes else -1
         if not writes:
             self.loop.call_soon(self._done, None)
             return
@@ -240,6 +244,8 @@ class Writer:
         pace = self.committer.pace
         now = self.loop.time()
         pace.committed(now - self._began)
+        if self.committed_in is not None and self._entries >= 0:
+            self.committed_in(self._entries, now - self._began)
         self.committed = self.number - 1
         self.busy = False
         told, self._waiting_running = [*self._rest, *self._waiting_running], []

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from agentdur.core.ports import Filter
+from agentdur.observe.observer import EngineObserver
 from agentdur.sdk.service import BaseService
 from tests.support.stage import InlineCommitter, Stage, check_journal
 
@@ -32,15 +33,17 @@ async def every_boundary(
     services: Sequence[BaseService],
     ask: Callable[[], Awaitable[Any]],
     begin: Callable[[], None] = lambda: None,
+    observe: Callable[[], EngineObserver | None] = lambda: None,
 ) -> AsyncIterator[Replayed]:
     """Run `ask` (idempotent: it is asked again after the crash) once for each commit it makes. `begin` is
-    called before each run: forget what was counted. Ends at the first limit that was not reached."""
+    called before each run: forget what was counted. `observe` gives each engine its observer. Ends at the first
+    limit that was not reached."""
     for after in (False, True):
         for limit in range(1, COMMITS_MAX):
             stage.fresh()
             begin()
             committer = InlineCommitter(limit, after)
-            await stage.start(*services, committer=lambda made=committer: made)
+            await stage.start(*services, committer=lambda made=committer: made, observer=observe())
             asking = asyncio.ensure_future(ask())
             crash = asyncio.ensure_future(committer.crashed.wait())
             await asyncio.wait({asking, crash}, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -52,7 +55,7 @@ async def every_boundary(
             asking.cancel()
             await stage.crash()
             await asyncio.sleep(0.02)  # threads and sockets of the dead come to their end
-            await stage.start(*services, committer=InlineCommitter)
+            await stage.start(*services, committer=InlineCommitter, observer=observe())
             answer = await asyncio.wait_for(ask(), PATIENCE_SECONDS)
             for row in await stage.engine.list(Filter()):
                 check_journal(stage.journal(row["id"]), row["status"] == "completed")

@@ -20,6 +20,7 @@ from agentdur.core.errors import NotRunning, StoreError
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Store
 from agentdur.core.retry import RetryPolicy
+from agentdur.observe.observer import EngineObserver
 from agentdur.runtime.owner import Engine, Knobs
 from agentdur.runtime.writer import Committer, Pace, ThreadCommitter, attempt_commit
 from agentdur.sdk.approval import ApprovalRecord
@@ -56,12 +57,19 @@ class Stage:
         knobs: Knobs | None = None,
         committer: Callable[[], Committer] = ThreadCommitter,
         store: Store | None = None,
+        observer: EngineObserver | None = None,
     ) -> Engine:
         """An engine over what is stored."""
-        self.services, self.how = services, {"defaults": defaults, "knobs": knobs}
+        self.services = services
+        self.how = {"defaults": defaults, "knobs": knobs, "observer": observer}
         app = self.app = App(services)
         self.engine = Engine(
-            store or self.store, app.handlers(), app.catalog(defaults), knobs=knobs, committer=committer
+            store or self.store,
+            app.handlers(),
+            app.catalog(defaults),
+            knobs=knobs,
+            committer=committer,
+            observer=observer,
         )
         await self.engine.start()
         self.running = True

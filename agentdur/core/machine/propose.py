@@ -33,6 +33,7 @@ from agentdur.core.machine.attempt import NO_OUTPUT, current
 from agentdur.core.machine.finish import finish
 from agentdur.core.state import Invocation, Waiter
 from agentdur.core.target import HandlerKind, PromiseAddress, ServiceKind
+from agentdur.core.trace import below_entry
 
 PRECONDITION = "RT0017"
 UNKNOWN_CALLEE = "RT0018"
@@ -211,12 +212,15 @@ def _call(d: _Draft, entry: j.Call | j.OneWayCall) -> None:
     key = None if is_run else entry.idempotency_key  # semantics §2.2: silently ignored on a workflow's run
     completion_ms, journal_ms = retention(meta, key is not None)
     at = entry.invoke_at if isinstance(entry, j.OneWayCall) and entry.invoke_at > 0 else None
+    above = d.inv.spec.traceparent
+    owner = entry.completion if isinstance(entry, j.Call) else entry.id_completion
     d.effects.append(
         Send(
             c.Submit(
                 id=callee, target=target, value=entry.parameter, headers=entry.headers, invoked_by="service",
                 caller=caller, parent=d.inv.spec.id, idempotency_key=key, execute_at=at,
                 completion_retention_ms=completion_ms, journal_retention_ms=journal_ms,
+                traceparent=above and below_entry(above, d.inv.spec.id, owner),
             )
         )
     )  # fmt: skip

@@ -47,7 +47,7 @@ def accepted(message: Submit, now: int, effects: list[Effect]) -> Invocation:
         caller=message.parent, idempotency_key=message.idempotency_key,
         completion_retention_ms=message.completion_retention_ms,
         journal_retention_ms=message.journal_retention_ms, execute_at=message.execute_at,
-        restarted_from=message.restarted_from, seed=message.seed,
+        restarted_from=message.restarted_from, seed=message.seed, traceparent=message.traceparent,
     )  # fmt: skip
     waiters = () if message.caller is None else (message.caller,)
     head = Head(

@@ -1,0 +1,1 @@
+"""Telemetry: what was committed, as OpenTelemetry spans and as metrics. Loaded only where it is wanted."""

@@ -1,0 +1,66 @@
+"""One run is one trace, wherever the process dies: the spans of the dead and of its successor are one
+tree."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentdur.telemetry.pipeline import Telemetry
+from tests.support.boundaries import every_boundary
+from tests.support.fixtures import IN_MEMORY_AT_ONCE
+from tests.support.stage import Stage
+from tests.telemetry.world import ORDER, Kept, all_ended, by_id, keeping, shapes, shop, told_of
+
+
+async def undisturbed(stage: Stage) -> Kept:
+    telemetry, kept = keeping()
+    await stage.start(shop(), observer=telemetry)
+    await ordered(stage)
+    telemetry.drain()
+    await stage.close()
+    assert shapes(kept.spans) == [ORDER]
+    return kept
+
+
+async def ordered(stage: Stage) -> str:
+    order = stage.app.services[0].handlers["order"].fn
+    answer = await stage.client.service_call(order, "lamp", idempotency_key="one lamp")
+    await all_ended(stage)
+    return answer
+
+
+@IN_MEMORY_AT_ONCE
+@pytest.mark.parametrize(
+    "sent", [True, False], ids=["what was committed has left", "what was committed was lost"]
+)
+async def test_at_every_commit_both_lives_together_say_one_tree(stage: Stage, sent: bool):
+    """What ended in the dead process and had not left is missing, and nothing else: whoever goes on tells
+    all of it again, under the same ids."""
+    whole = by_id((await undisturbed(stage)).spans)
+    lives: list[tuple[Telemetry, Kept]] = []
+
+    def observe() -> Telemetry:
+        lives.append(keeping())
+        return lives[-1][0]
+
+    crashes = 0
+    async for crashed in every_boundary(stage, [shop()], lambda: ordered(stage), lives.clear, observe):
+        assert crashed.answer == "lamp: 4"
+        crashes += 1
+        (dead, before), (alive, after) = lives
+        if sent:
+            dead.drain()
+        alive.drain()
+        assert len({span.span_id for span in after.spans}) == len(after.spans), "one life tells nothing twice"
+        together = by_id([*before.spans, *after.spans])
+        goes_on = {told_of(span) for span in after.spans}
+        missing = {whole[lost].name for lost in set(whole) - set(together) if told_of(whole[lost]) in goes_on}
+        assert not missing, f"{crashed}: {missing}"
+        assert set(together) <= set(whole), crashed
+        for name, span in together.items():
+            assert (span.trace_id, span.parent_id, span.name) == (
+                whole[name].trace_id, whole[name].parent_id, whole[name].name,
+            )  # fmt: skip
+        if not crashed.after and sent:
+            assert shapes(together.values()) == [ORDER], crashed
+    assert crashes >= 8
