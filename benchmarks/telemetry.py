@@ -178,9 +178,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.dir) as directory:
             table, calls = compare(directory, options)
             lost = left_out(directory, calls)
-        print(
-            f"three steps, telemetry on and off; medians of {options.reps} runs of {options.seconds} s, in turns"
-        )
+        print(f"three steps, telemetry on and off; medians of {options.reps} runs of {options.seconds} s")
         print("\n".join(table.lines()))
         print(lost)
 

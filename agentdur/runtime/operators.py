@@ -58,6 +58,9 @@ class Owner(Protocol):
     def slot(self, invocation: InvocationId) -> tuple[Slot, Invocation]:
         """What is known of it; UnknownInvocation."""
 
+    def traceparent(self, new: InvocationId) -> str:
+        """The trace context of a new invocation."""
+
     def durable(self, number: int | None = None) -> Awaitable[None]:
         """Until a commit (default: the one being collected) is done."""
 
@@ -153,6 +156,7 @@ class Operators:
                 id=new, target=spec.target, invoked_by="restart_as_new", prefix=prefix,
                 restarted_from=invocation, completion_retention_ms=spec.completion_retention_ms,
                 journal_retention_ms=spec.journal_retention_ms, deployment=begins_at, protocol=protocol,
+                traceparent=self._owner.traceparent(new),
             )
         )  # fmt: skip
         await self._owner.durable()

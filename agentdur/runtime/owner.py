@@ -216,8 +216,12 @@ class Engine:
             headers=request.headers, idempotency_key=request.idempotency_key,
             execute_at=None if request.delay_ms is None else self._world.now() + request.delay_ms,
             completion_retention_ms=kept[0], journal_retention_ms=kept[1],
-            traceparent="" if self.observer is None else self.observer.accepts(new, request.headers),
+            traceparent=self.traceparent(new, request.headers),
         )  # fmt: skip
+
+    def traceparent(self, new: InvocationId, headers: j.Headers = ()) -> str:
+        """The trace context of a new invocation; empty when nobody traces."""
+        return "" if self.observer is None else self.observer.accepts(new, headers)
 
     def _retention_of(self, target: Target, idempotent: bool) -> tuple[int, int]:
         """(completion, journal) retention in ms; refuses what cannot be submitted."""

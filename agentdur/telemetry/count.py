@@ -147,7 +147,7 @@ class IngressCounts:
         labels = ("service", "type")
         self._requests = registry.counter(
             "agentdur_ingress_requests",
-            "Submissions, by status (admitted, completed, invocation_error, request_error) and type (call, send).",
+            "Submissions: admitted, completed, invocation_error, request_error; of calls and sends.",
             ("status", *labels),
         )  # fmt: skip
         self._seconds = registry.histogram(

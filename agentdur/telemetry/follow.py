@@ -114,7 +114,9 @@ class Listener(Protocol):
     decided. `ended(live, head, result, at)`: it has a result.
     """
 
-    hears: tuple[str, ...]
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """The facts it has methods for."""
 
 
 def _those(listeners: Iterable[Listener], fact: str) -> tuple[Any, ...]:
@@ -209,7 +211,8 @@ class Follower:
             if entry.service == APPROVALS and entry.handler == "open":
                 self._asked(live, entry, at)
         elif type(entry) not in _SILENT:
-            live.open[entry.completion] = (entry, at)  # type: ignore[union-attr]  # those that are not silent
+            waits: Any = entry
+            live.open[waits.completion] = (waits, at)
 
     def _given(self, live: Live, entry: j.Input) -> None:
         if self._contents:

@@ -49,7 +49,7 @@ class Parcel(NamedTuple):
 
     destination: Destination
     body: bytes
-    count: int
+    size: int
 
 
 class Sender:
@@ -71,7 +71,7 @@ class Sender:
         """Send it soon; when too many wait it is dropped."""
         with self._changed:
             if len(self._waiting) >= WAITING_MAX or self._stopping:
-                self._counted("dropped", parcel.count)
+                self._counted("dropped", parcel.size)
                 return
             self._waiting.append(parcel)
             self._changed.notify_all()
@@ -98,7 +98,7 @@ class Sender:
                     break
                 parcel = self._waiting.popleft()
                 self._busy = True
-            self._counted("sent" if self._try(parcel) else "failed", parcel.count)
+            self._counted("sent" if self._try(parcel) else "failed", parcel.size)
         for client in self._clients.values():
             client.close()
 

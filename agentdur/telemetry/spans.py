@@ -52,10 +52,11 @@ _VERDICT = msgspec.json.Decoder(_Verdict)
 
 
 class Sink(Protocol):
-    """Where spans go. `write`: takes spans that are encoded already; None: the sink wants them all as they
-    are."""
+    """Where spans go."""
 
-    write: Callable[[bytes], None] | None
+    @property
+    def write(self) -> Callable[[bytes], None] | None:
+        """Takes a span that is encoded already; None: it wants them all as they are."""
 
     def give(self, span: Span) -> None:
         """A span has ended."""
@@ -146,7 +147,7 @@ class SpanMaker:
         elif note.tool is not None:
             known = (live.arguments or {}).get(genai.text(note.tool_call_id), "")
             found = [("gen_ai.tool.call.arguments", known), ("gen_ai.tool.call.result", _text(value))]
-        attributes += [(key, self._cut(what)) for key, what in found if what]  # type: ignore[arg-type]  # all text
+        attributes += [(key, self._cut(str(what))) for key, what in found if what]
 
     def _call(
         self, live: Live, done: Done, entry: j.Call | j.OneWayCall, attributes: Pairs

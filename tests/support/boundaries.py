@@ -36,8 +36,8 @@ async def every_boundary(
     observe: Callable[[], EngineObserver | None] = lambda: None,
 ) -> AsyncIterator[Replayed]:
     """Run `ask` (idempotent: it is asked again after the crash) once for each commit it makes. `begin` is
-    called before each run: forget what was counted. `observe` gives each engine its observer. Ends at the first
-    limit that was not reached."""
+    called before each run: forget what was counted. `observe` gives each engine its observer. Ends at the
+    first limit that was not reached."""
     for after in (False, True):
         for limit in range(1, COMMITS_MAX):
             stage.fresh()
