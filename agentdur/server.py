@@ -42,6 +42,7 @@ from agentdur.runtime.owner import Engine, Knobs
 from agentdur.runtime.remote.deployments import Signer
 from agentdur.runtime.streams import StreamLimits
 from agentdur.sdk.endpoint import Endpoint, identity
+from agentdur.sdk.logged import HandlerLines
 from agentdur.sdk.service import BaseService, Handler
 from agentdur.stores import open_store
 from agentdur.ui.app import PREFIX, serve_ui
@@ -146,6 +147,8 @@ class App:
             )  # fmt: skip
             await engine.start()
             self.engine = engine
+            if self.telemetry is not None:
+                self.telemetry.measure(engine)
             try:
                 yield engine
             finally:
@@ -158,7 +161,9 @@ class App:
         loaded = load_settings()
         settings = loaded.settings
         async with self.running(store_of(self, loaded), settings=settings) as engine:
-            self._ingress = create_ingress(engine, ingress_settings(settings), guests_of(self, engine))
+            self._ingress = create_ingress(
+                engine, ingress_settings(settings), guests_of(self, engine), self.telemetry
+            )
             try:
                 yield
             finally:
@@ -271,6 +276,13 @@ async def telemetry_of(settings: Settings, expose: bool) -> AsyncIterator[Any]:
         await asyncio.shield(asyncio.to_thread(telemetry.stop))
 
 
+def metrics_guest(app: App, settings: Settings) -> list[Guest]:
+    """`/metrics`, when it is wanted."""
+    if app.telemetry is None or not settings.metrics:
+        return []
+    return [Guest("metrics", app.telemetry.routes())]
+
+
 def ingress_settings(settings: Settings) -> IngressSettings:
     """The settings that the ingress keeps."""
     return IngressSettings(
@@ -303,7 +315,7 @@ def serve(app: App, settings: Settings, store: str | Store | None = None) -> int
     raises before it serves.
 
     The store is `store`, else the App's own, else the settings'."""
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, HandlerLines())
     with asyncio.Runner(loop_factory=loops().new_event_loop) as runner:
         return runner.run(_serve(app, settings, store))
 
@@ -323,11 +335,11 @@ async def _serve(app: App, settings: Settings, store: str | Store | None) -> int
     endpoint = f"http://{host}:{ingress_socket.getsockname()[1]}/"
     async with app.running(store, settings=settings, expose_metrics=True) as engine:
         app.tell(settings, endpoint)
-        ingress = create_ingress(engine, ingress_settings(settings), guests_of(app, engine))
+        ingress = create_ingress(engine, ingress_settings(settings), guests_of(app, engine), app.telemetry)
         about = AdminSettings(ingress_endpoint=endpoint, version=installed_version())
         admin_app = create_admin(
             engine, about, openapi=openapi, deployments=engine.deployments,
-            guests=operators_guests(app, engine), mounts={PREFIX: serve_ui},
+            guests=[*operators_guests(app, engine), *metrics_guest(app, settings)], mounts={PREFIX: serve_ui},
         )  # fmt: skip
         servers = [
             (_server(ingress, settings), ingress_socket),

@@ -1,8 +1,9 @@
 #!/bin/sh
-# The benchmarks. Without arguments: in one process and through HTTP, beside the limit; about two minutes.
+# The benchmarks. Without arguments: in one process and through HTTP, beside the limit, and what telemetry
+# costs; about three minutes.
 #
-#   benchmarks/run.sh [--seconds S] [--reps N]       both, with these arguments
-#   benchmarks/run.sh inproc|ingress|limit|million|growth|store_commit|sql|agent_overhead [ARGS]
+#   benchmarks/run.sh [--seconds S] [--reps N]       these three, with these arguments
+#   benchmarks/run.sh inproc|ingress|limit|telemetry|million|growth|store_commit|sql|agent_overhead [ARGS]
 #   benchmarks/run.sh --harness DIR [ARGS]           the peer harness in DIR, with agentdur among its peers
 #
 # RESTATE_SERVER=/path/to/restate-server adds Restate to what goes through HTTP.
@@ -18,7 +19,7 @@ case "${1:-}" in
     shift 2
     exec "$python" "$harness/run.py" --peer-file benchmarks/peer_agentdur.py "$@"
     ;;
-inproc | ingress | limit | million | growth | store_commit | sql | agent_overhead)
+inproc | ingress | limit | telemetry | million | growth | store_commit | sql | agent_overhead)
     program=$1
     shift
     exec "$python" -m "benchmarks.$program" "$@"
@@ -26,7 +27,9 @@ inproc | ingress | limit | million | growth | store_commit | sql | agent_overhea
 "" | -*)
     "$python" -m benchmarks.inproc "$@"
     echo
-    exec "$python" -m benchmarks.ingress "$@"
+    "$python" -m benchmarks.ingress "$@"
+    echo
+    exec "$python" -m benchmarks.telemetry "$@"
     ;;
 *)
     sed -n '2,$s/^# \{0,1\}//p' "$0" >&2

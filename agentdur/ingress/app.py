@@ -15,6 +15,7 @@ from agentdur.ingress.openapi import openapi, openapi_of_all
 from agentdur.ingress.replies import Message, Receive, Scope, Send, cors
 from agentdur.ingress.requests import first_values
 from agentdur.ingress.settings import DEFAULTS, IngressSettings
+from agentdur.observe.observer import RequestObserver
 
 OPENAPI_PATH = "/restate/openapi"
 DOCS_PATH = "/restate/docs"
@@ -32,10 +33,14 @@ class Guest(NamedTuple):
 class Ingress(FastAPI):
     """FastAPI carries the documents; all else goes through the front, past routing and middleware."""
 
-    def __init__(self, engine: Engine, settings: IngressSettings, guests: Sequence[Guest] = ()) -> None:
+    def __init__(
+        self, engine: Engine, settings: IngressSettings, guests: Sequence[Guest] = (),
+        observer: RequestObserver | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(title=TITLE, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH, redoc_url=None)
         self._engine = engine
-        self._front = Front(engine, settings, frozenset(guest.prefix.encode() for guest in guests))
+        hosted = frozenset(guest.prefix.encode() for guest in guests)
+        self._front = Front(engine, settings, hosted, observer)
         self.add_api_route(f"{OPENAPI_PATH}/{{name}}", self._openapi_of, include_in_schema=False)
         for guest in guests:
             self.include_router(guest.router, prefix=f"/{guest.prefix}")
@@ -70,7 +75,12 @@ class Ingress(FastAPI):
 
 
 def create_ingress(
-    engine: Engine, settings: IngressSettings = DEFAULTS, guests: Sequence[Guest] = ()
+    engine: Engine,
+    settings: IngressSettings = DEFAULTS,
+    guests: Sequence[Guest] = (),
+    observer: RequestObserver | None = None,
 ) -> FastAPI:
-    """An ASGI application that serves what `engine` serves. The caller starts and stops the engine."""
-    return Ingress(engine, settings, guests)
+    """An ASGI application that serves what `engine` serves. The caller starts and stops the engine.
+
+    `observer` hears how each submission went."""
+    return Ingress(engine, settings, guests, observer)

@@ -9,8 +9,9 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -52,6 +53,7 @@ from agentdur.ingress.served import ServedHandler, Services, serve
 from agentdur.ingress.settings import IngressSettings
 from agentdur.ingress.targets import idempotent_id, read_target, workflow_id
 from agentdur.ingress.waiting import ClientGone, Waits
+from agentdur.observe.observer import RequestObserver
 
 LENGTH_DIGITS_MAX: Final = 18
 """A declared length with more digits is too large without being read."""
@@ -65,9 +67,10 @@ class Front:
     """Answers requests with an engine. `hosted`: first segments of paths that somebody else answers."""
 
     def __init__(
-        self, engine: Engine, settings: IngressSettings, hosted: frozenset[bytes] = frozenset()
-    ) -> None:
-        self._hosted = hosted
+        self, engine: Engine, settings: IngressSettings, hosted: frozenset[bytes] = frozenset(),
+        observer: RequestObserver | None = None,
+    ) -> None:  # fmt: skip
+        self._hosted, self._observer = hosted, observer
         self._engine = engine
         self._settings = settings
         self._waits = Waits(settings.disconnect_check_ms)
@@ -124,7 +127,9 @@ class Front:
             path, raw_path = path_of(scope)
             route = find_route(path, self.services, self._hosted)
             if isinstance(route, Submit):
-                return await self._submit(route, raw_path, scope, headers, receive)
+                if self._observer is None:
+                    return (await self._submit(route, raw_path, scope, headers, receive))[1]
+                return await self._observed(self._observer, route, raw_path, scope, headers, receive)
             if isinstance(route, ById | ByWorkflow | ByIdempotencyKey):
                 _only(scope["method"], "GET")
                 invocation = self._named(route)
@@ -144,9 +149,23 @@ class Front:
 
     # Submissions
 
+    async def _observed(self, observer: RequestObserver, route: Submit, *request: Any) -> Reply:
+        """Submit, and tell the observer how that went."""
+        service, kind = route.handler.target.service, "send" if route.send else "call"
+        began, status = time.perf_counter(), "request_error"
+        try:
+            status, reply = await self._submit(route, *request)
+        except ClientGone:
+            status = "client_gone"
+            raise
+        finally:
+            observer.answered(service, kind, status, time.perf_counter() - began)
+        return reply
+
     async def _submit(
         self, route: Submit, raw_path: bytes, scope: Scope, headers: dict[bytes, bytes], receive: Receive
-    ) -> Reply:
+    ) -> tuple[str, Reply]:
+        """(how it went, in the observer's words; the answer)."""
         handler = route.handler
         if not handler.public:
             raise IngressError(400, errors.NOT_PUBLIC)
@@ -175,23 +194,30 @@ class Front:
         if delay is not None:
             raise IngressError(400, errors.DELAY_ON_CALL)
         invocation, pending = self._engine.call(request)
+        self._admitted(request, "call")
         try:
             answer = await self._waits.wait(pending, receive)
         except AgentdurError as error:
-            return engine_error(error, invocation)
-        return _result(answer, handler)
+            return "request_error", engine_error(error, invocation)
+        status = "completed" if isinstance(answer.result, Success) else "invocation_error"
+        return status, _result(answer, handler)
 
-    async def _send(self, request: Request) -> Reply:
+    def _admitted(self, request: Request, kind: str) -> None:
+        if self._observer is not None:
+            self._observer.admitted(request.target.service, kind)
+
+    async def _send(self, request: Request) -> tuple[str, Reply]:
         invocation, pending = self._engine.send(request)
+        self._admitted(request, "send")
         try:
             receipt = await pending  # as long as a commit takes: nobody leaves meanwhile
         except AgentdurError as error:
-            return engine_error(error, invocation)
+            return "request_error", engine_error(error, invocation)
         fields: dict[str, str] = {"invocationId": invocation}
         if receipt.execute_at is not None:
             fields["executionTime"] = _instant(receipt.execute_at)
         fields["status"] = "Accepted" if receipt.fresh else "PreviouslyAccepted"
-        return Reply(202, [(b"x-restate-id", invocation.encode()), JSON], _encode(fields))
+        return "completed", Reply(202, [(b"x-restate-id", invocation.encode()), JSON], _encode(fields))
 
     # Results, awakeables, health
 

@@ -243,6 +243,7 @@ class _Step:
                 completion_tokens=usage.get("output_tokens", 0),
                 cost=usage.get("cost"),
                 request_id=answer.get("provider_response_id"),
+                finish_reason=answer.get("finish_reason"),
                 latency_ms=round((time.monotonic() - began) * 1000),
             )
         elif isinstance(self.operation_id, ToolsetCallToolId) and self.asked_by is not None:

@@ -118,8 +118,11 @@ class ModelCall:
             "completion_tokens": answer.usage.completion_tokens,
             "cost": answer.cost,
             "request_id": answer.request_id,
+            "finish_reason": answer.finish_reason,
             "latency_ms": latency_ms,
         }
+        if self.model != answer.model:
+            facts["request_model"] = self.model
         if self.model != self.asked:
             facts["asked"] = self.asked
         if self.cheaper or self.model != self.request.model:

@@ -10,7 +10,8 @@ import msgspec
 
 
 class JsonLines(logging.Formatter):
-    """`{"at", "level", "logger", "message", …}`; facts of a line are fields, a traceback is one field."""
+    """`{"at", "level", "logger", "message", …}`; facts of a line are fields, a traceback is one field. Lines
+    of handlers have `invocation`, `handler` and `attempt`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -19,6 +20,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **getattr(record, "facts", {}),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
@@ -34,14 +36,21 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, or several."""
         trace = getattr(record, "trace", "")
-        return super().format(record) + (f"\n{trace.rstrip()}" if trace else "")
+        facts = getattr(record, "facts", {})
+        whose = (
+            "" if not facts or hasattr(record, "fields") else f" [{facts['invocation']} #{facts['attempt']}]"
+        )
+        first, newline, rest = super().format(record).partition("\n")
+        return first + whose + newline + rest + (f"\n{trace.rstrip()}" if trace else "")
 
 
-def configure_logging(level: str, style: str) -> None:
-    """Log to standard error from now on; `style` is text or json."""
+def configure_logging(level: str, style: str, *filters: logging.Filter) -> None:
+    """Log to standard error from now on; `style` is text or json. `filters`: see every line."""
     handler = logging.StreamHandler(sys.stderr)
     text = TextLines("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonLines() if style == "json" else text)
+    for one in filters:
+        handler.addFilter(one)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -45,6 +45,9 @@ class EngineObserver(Protocol):
     def accepts(self, invocation: InvocationId, headers: Headers) -> str:
         """An invocation is accepted from outside: its traceparent, empty when nobody traces."""
 
+    def carry(self, traceparent: str, invocation: InvocationId, headers: Headers) -> None:
+        """Called in the task of a traced handler, before it begins. `headers`: those it was called with."""
+
     def committed(self, said: list[Said]) -> None:
         """What one commit made true."""
 
@@ -62,5 +65,5 @@ class RequestObserver(Protocol):
         """A submission was accepted."""
 
     def answered(self, service: str, kind: str, status: str, seconds: float) -> None:
-        """It was answered. `status`: completed, invocation_error, request_error (also one that was
-        refused)."""
+        """It was answered, or its client left. `status`: completed, invocation_error, request_error (also one
+        that was refused), client_gone."""

@@ -6,11 +6,12 @@ from functools import partial
 
 from agentdur.core.effects import Effect
 from agentdur.core.ports import Store
-from agentdur.core.state import Invocation, Status
+from agentdur.core.state import Accepted, Invocation, Status
 from agentdur.core.trace import is_sampled
 from agentdur.observe.observer import EngineObserver, Found, Left, Said
 from agentdur.runtime.slots import Slot, Slots
 from agentdur.runtime.writer import Writer
+from agentdur.sdk.attempt import Attempt
 
 
 class Observed:
@@ -42,6 +43,13 @@ class Observed:
             return
         entries = self._store.journal(slot.seq) if slot.entries is None else slot.entries
         self._said.append(Found(slot.seq, before, tuple(entries), dict(self._store.times(slot.seq))))
+
+    def carry(self, attempt: Attempt, spec: Accepted) -> None:
+        """An attempt begins in this process: what it calls outside goes on with its trace."""
+        attempt.traceparent = spec.traceparent
+        attempt.carry = partial(
+            self.observer.carry, spec.traceparent, spec.id, attempt.recorded.input.headers
+        )
 
     def collect(self, slots: Slots, writer: Writer) -> None:
         """A commit begins: when it is made, the observer hears of it."""

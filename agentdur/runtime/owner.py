@@ -223,6 +223,15 @@ class Engine:
         """The trace context of a new invocation; empty when nobody traces."""
         return "" if self.observer is None else self.observer.accepts(new, headers)
 
+    def figures(self) -> dict[str, int]:
+        """Attempts in memory (`live`, of which `waiting`; `elsewhere`), and those that wait for room
+        (`ready`)."""
+        own, remote = self.driver, self.remote
+        return {
+            "live": len(own.live), "waiting": len(own.idle), "elsewhere": len(remote.live),
+            "ready": len(own.ready) + len(remote.ready),
+        }  # fmt: skip
+
     def _retention_of(self, target: Target, idempotent: bool) -> tuple[int, int]:
         """(completion, journal) retention in ms; refuses what cannot be submitted."""
         meta = self._catalog.find(target.service, target.handler)

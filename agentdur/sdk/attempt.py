@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NoReturn, Protocol
 
@@ -113,6 +113,10 @@ class Attempt:
     slot: Any = None  # the driver's own
     step_failures: dict[int, Any] | None = None
     task: asyncio.Task[Any] | None = None
+    traceparent = ""
+    """What the invocation is traced by; empty: by nobody."""
+    carry: Callable[[], None] | None = None
+    """Called in the handler's task before it begins: makes the trace its current one."""
     turns: Turns | None = None
     waits = 0
 
@@ -141,6 +145,8 @@ class Attempt:
         enter(self.root)
         try:
             try:
+                if self.carry is not None:
+                    self.carry()
                 result: j.Result
                 if handler.context_managers:
                     result = j.Success(await _within(self, handler))

@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version as installed
 from typing import Any, TypeAlias
 
 from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.errors import AgentdurError, ProtocolError
+from agentdur.core.trace import HEADER
 from agentdur.sdk.branch import install
 from agentdur.sdk.endpoint_driver import FrameDriver
 from agentdur.sdk.endpoint_lambda import lambda_handler
@@ -105,7 +107,10 @@ class Endpoint:
             self._installed = asyncio.get_running_loop()
             install(self._installed)
         await self._head(send, 200, [(b"content-type", content_type.encode())])
-        await Exchange(handler, int(spoken[1]), receive, send).run()
+        exchange = Exchange(handler, int(spoken[1]), receive, send)
+        if HEADER in headers:
+            exchange.carry(headers)
+        await exchange.run()
         return None
 
     def _discover(
@@ -140,6 +145,11 @@ class Exchange:
         self._over = False
         self._wake: asyncio.Future[None] | None = None
         self._driver = FrameDriver(version, handler, self._write, self._finish)
+
+    def carry(self, headers: dict[str, str]) -> None:
+        """The handler goes on with the trace of the request."""
+        carried = import_module("agentdur.sdk.carried")
+        self._driver.carry = partial(carried.carry_on, headers)
 
     def _write(self, data: bytes) -> None:
         self._out.append(data)

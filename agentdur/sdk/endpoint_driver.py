@@ -57,6 +57,8 @@ class FrameDriver:
         self.version, self.handler = version, handler
         self._write, self._finished = write, finished
         self._start: m.Start | None = None
+        self.carry: Callable[[], None] | None = None
+        """Called in the handler's task before it begins."""
         self._entries: list[tuple[int, j.Entry]] = []
         self._attempt: Attempt | None = None
         self._length = 0
@@ -101,6 +103,7 @@ class FrameDriver:
         attempt.partial_state = start.partial_state
         attempt.seed_value = start.random_seed
         attempt.step_failures = _Failures(start, self.loop.time())
+        attempt.carry = self.carry
         self._attempt = attempt
         context = CONTEXTS[(target.service_kind, target.handler_kind)]
         context(attempt, Limits(), start.idempotency_key)

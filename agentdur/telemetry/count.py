@@ -147,7 +147,7 @@ class IngressCounts:
         labels = ("service", "type")
         self._requests = registry.counter(
             "agentdur_ingress_requests",
-            "Submissions: admitted, completed, invocation_error, request_error; of calls and sends.",
+            "Submissions: admitted, completed, invocation_error, request_error, client_gone.",
             ("status", *labels),
         )  # fmt: skip
         self._seconds = registry.histogram(

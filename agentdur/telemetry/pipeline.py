@@ -20,14 +20,18 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from fastapi import APIRouter
 from prometheus_client.core import Metric
 
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Headers
 from agentdur.core.trace import HEADER, ROOT, ROOT_UNSAMPLED, inbound
 from agentdur.observe.observer import Said
+from agentdur.sdk.carried import carry
 from agentdur.telemetry.count import EngineCounts, IngressCounts
 from agentdur.telemetry.follow import Follower, Listener
+from agentdur.telemetry.gauges import Figures, engine_gauges
+from agentdur.telemetry.http import metrics_routes
 from agentdur.telemetry.metrics import Registry, gauge
 from agentdur.telemetry.options import Destination, Options
 from agentdur.telemetry.otlp import Envelope, encoded
@@ -113,18 +117,18 @@ class Telemetry:
         self.options, self.registry = options, Registry()
         self._began_ms = _now_ms()
         self._envelope = Envelope(options.resource, version)
-        self._spans_left = self.registry.counter(
+        self.left = self.registry.counter(
             "agentdur_telemetry_spans",
             "Spans and data points, by what became of them: sent, failed, dropped.",
             ("result",),
         )  # fmt: skip
-        self._lost = self.registry.counter(
+        self.lost = self.registry.counter(
             "agentdur_telemetry_lost_transitions", "Transitions that nothing is told of: too many waited."
         )
         destination = options.traces
         self._sender = None
         if destination is not None or options.metrics is not None:
-            self._sender = Sender(lambda result, count: self._spans_left.add((result,), count))
+            self._sender = Sender(lambda result, count: self.left.add((result,), count))
         if sink is None and destination is not None and self._sender is not None:
             sink = Collector(destination, self._envelope, self._sender)
         self._sink = sink
@@ -159,10 +163,14 @@ class Telemetry:
         ratio = self.options.sample_ratio * self._share.room
         return ROOT if ratio >= 1 or random.random() < ratio else ROOT_UNSAMPLED
 
+    def carry(self, traceparent: str, invocation: InvocationId, headers: Headers) -> None:
+        """Clients that a step uses go on with the trace."""
+        carry(traceparent, invocation, headers)
+
     def committed(self, said: list[Said]) -> None:
         """Keep it until nobody waits for the loop."""
         if self._waiting + len(said) > self.options.queue:
-            self._lost.add((), len(said))
+            self.lost.add((), len(said))
             if not self._overflowing:
                 self._overflowing = True
                 self._queue.append(None)
@@ -240,6 +248,14 @@ class Telemetry:
             self._sender.stop(seconds)
 
     # -- metrics
+
+    def measure(self, engine: Figures) -> None:
+        """Show what is so in this engine, too."""
+        self.registry.gauges.append(engine_gauges(engine))
+
+    def routes(self) -> APIRouter:
+        """`/metrics`."""
+        return metrics_routes(self.registry)
 
     async def push_regularly(self) -> None:
         """Send metrics again and again; on the engine's loop, until cancelled."""

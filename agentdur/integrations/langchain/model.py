@@ -175,4 +175,5 @@ def facts(result: ChatResult) -> dict[str, Any]:
         "prompt_tokens": usage.get("input_tokens", 0),
         "completion_tokens": usage.get("output_tokens", 0),
         "request_id": about.get("id") or "",
+        "finish_reason": about.get("finish_reason") or "",
     }

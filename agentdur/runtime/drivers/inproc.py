@@ -113,6 +113,8 @@ class InProcess:
         served.context(attempt, self.limits, spec.idempotency_key)
         attempt.last = self.machine.now
         attempt.slot = slot
+        if spec.traceparent and self.machine.observed is not None:
+            self.machine.observed.carry(attempt, spec)
         slot.attempt, slot.begun_at = attempt, self.machine.now
         self.live[attempt] = slot
         attempt.begin(served.handler)

@@ -21,8 +21,9 @@ from agentdur.core import journal as j
 from agentdur.core.catalog import HandlerOptions
 from agentdur.core.errors import JournalTooLong, ProtocolViolation
 from agentdur.core.ids import InvocationId, random_seed, raw_invocation_id
-from agentdur.core.state import Invocation, Status
+from agentdur.core.state import Accepted, Invocation, Status
 from agentdur.core.target import ServiceKind
+from agentdur.core.trace import HEADER, STATE_HEADER, below, is_sampled, parent_of
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.remote.attempt import RemoteAttempt
 from agentdur.runtime.remote.transport import Headers, Transport
@@ -64,6 +65,13 @@ class Registry(Protocol):
 
     def find(self, deployment: str | None, service: str) -> Served | None:
         """The deployment by its id, or the newest that serves the service."""
+
+
+def _trace_headers(spec: Accepted, given: j.Headers) -> Headers:
+    """The invocation's span is what the deployment's are below. `given`: what the invocation was called
+    with."""
+    state = dict(given).get(STATE_HEADER, "") if parent_of(spec.traceparent) else ""
+    return [(HEADER, below(spec.traceparent, spec.id)), (STATE_HEADER, state)]
 
 
 class Retries(NamedTuple):
@@ -161,7 +169,8 @@ class Remote:
                 attempt.runs.discard(entry.id)
         journal = [self._start_frame(slot, state, attempt.version, len(entries))]
         journal += [encode(entry, attempt.version) for _, entry in entries]
-        self.machine.writer.after(partial(self._open, attempt, state, b"".join(journal)))
+        given = entries[0][1].headers if isinstance(entries[0][1], j.Input) else ()
+        self.machine.writer.after(partial(self._open, attempt, state, b"".join(journal), given))
 
     def _start_frame(self, slot: Slot, state: Invocation, version: int, known: int) -> bytes:
         spec, target = state.spec, state.spec.target
@@ -182,7 +191,7 @@ class Remote:
         )  # fmt: skip
         return encode(start, version)
 
-    def _open(self, attempt: RemoteAttempt, state: Invocation, journal: bytes) -> None:
+    def _open(self, attempt: RemoteAttempt, state: Invocation, journal: bytes, given: j.Headers) -> None:
         if attempt.closed:
             return
         deployment: Served = attempt.deployment
@@ -193,6 +202,8 @@ class Remote:
             ("content-type", kind), ("accept", kind), ("x-restate-invocation-id", attempt.id),
             *deployment.headers(path),
         ]  # fmt: skip
+        if is_sampled(state.spec.traceparent):
+            headers += _trace_headers(state.spec, given)
         if target.key is not None:
             headers.append(("x-restate-service-key", quote(target.key, safe="")))
         exchange = deployment.transport().open("POST", path, headers, attempt)

@@ -105,7 +105,7 @@ _PLACE_AND_TIMES = (
     Col("restarted_from", T, "i.restarted_from"),
     Col("pinned_deployment_id", T, "i.deployment"),
     Col("pinned_service_protocol_version", U32, "i.protocol"),
-    Col("trace_id", T, "substr(i.traceparent, 4, 32)"),
+    Col("trace_id", T, "ad_trace_id(i.traceparent, i.id)"),
     Col("journal_size", U32, f"case when {_STARTED} then {_ENTRIES} end"),
     Col(
         "journal_commands_size", U32,

@@ -28,7 +28,9 @@ from agentdur.core.errors import (
     QueryTooLong,
     TooManyRows,
 )
+from agentdur.core.ids import InvocationId
 from agentdur.core.query import Column, Kind, Live, Question, Table
+from agentdur.core.trace import trace_of
 from agentdur.stores.sql.entry_json import doc_code
 from agentdur.stores.sql.invocation_views import IN_FLIGHT
 from agentdur.stores.sql.parse import parse
@@ -117,6 +119,7 @@ def prepare(connection: sqlite3.Connection, live: Live) -> None:
         connection.create_function(f"{PACKED_PREFIX}{name}", 1, _function(name, unpack), deterministic=True)
     connection.create_function("ad_doc_code", 1, _of_failure, deterministic=True)
     connection.create_function("ad_split_part", 3, _split_part, deterministic=True)
+    connection.create_function("ad_trace_id", 2, _trace_id, deterministic=True)
     connection.execute("begin")
     for statement in _LIVE:
         connection.execute(statement)
@@ -143,6 +146,10 @@ def refill(connection: sqlite3.Connection, live: Live) -> None:
     connection.execute("commit")
     connection.execute("pragma query_only = on")
     connection.set_authorizer(_Door())
+
+
+def _trace_id(traceparent: str | None, invocation: str) -> str | None:
+    return trace_of(traceparent, InvocationId(invocation)) if traceparent else None
 
 
 def _fill(connection: sqlite3.Connection, live: Live) -> None:
