@@ -12,6 +12,7 @@ from agentdur.observe.observer import EngineObserver, Found, Left, Said
 from agentdur.runtime.slots import Slot, Slots
 from agentdur.runtime.writer import Writer
 from agentdur.sdk.attempt import Attempt
+from agentdur.sdk.traced import Traced
 
 
 class Observed:
@@ -46,10 +47,9 @@ class Observed:
 
     def carry(self, attempt: Attempt, spec: Accepted) -> None:
         """An attempt begins in this process: what it calls outside goes on with its trace."""
-        attempt.traceparent = spec.traceparent
-        attempt.carry = partial(
-            self.observer.carry, spec.traceparent, spec.id, attempt.recorded.input.headers
-        )
+        given = attempt.recorded.input.headers
+        enter = partial(self.observer.carry, spec.traceparent, spec.id, given)
+        attempt.traced = Traced(spec.traceparent, enter)
 
     def collect(self, slots: Slots, writer: Writer) -> None:
         """A commit begins: when it is made, the observer hears of it."""

@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NoReturn, Protocol
 
@@ -41,6 +41,7 @@ from agentdur.sdk.handing import input_of, output_of
 from agentdur.sdk.resting import current_task, rests
 from agentdur.sdk.segment import Segment
 from agentdur.sdk.service_handler import Handler, where
+from agentdur.sdk.traced import Traced
 from agentdur.sdk.turns import Turns
 from agentdur.sdk.where import user_line
 
@@ -113,10 +114,7 @@ class Attempt:
     slot: Any = None  # the driver's own
     step_failures: dict[int, Any] | None = None
     task: asyncio.Task[Any] | None = None
-    traceparent = ""
-    """What the invocation is traced by; empty: by nobody."""
-    carry: Callable[[], None] | None = None
-    """Called in the handler's task before it begins: makes the trace its current one."""
+    traced: Traced | None = None
     turns: Turns | None = None
     waits = 0
 
@@ -145,8 +143,8 @@ class Attempt:
         enter(self.root)
         try:
             try:
-                if self.carry is not None:
-                    self.carry()
+                if self.traced is not None:
+                    self.traced.enter()
                 result: j.Result
                 if handler.context_managers:
                     result = j.Success(await _within(self, handler))

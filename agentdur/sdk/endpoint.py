@@ -24,6 +24,7 @@ from agentdur.sdk.branch import install
 from agentdur.sdk.endpoint_driver import FrameDriver
 from agentdur.sdk.endpoint_lambda import lambda_handler
 from agentdur.sdk.service import BaseService, Handler
+from agentdur.sdk.traced import Traced
 from agentdur.wire import messages as m
 from agentdur.wire.codec import VERSIONS, encode
 from agentdur.wire.discovery import Mode, accepted_version, unsayable, write_manifest
@@ -149,7 +150,7 @@ class Exchange:
     def carry(self, headers: dict[str, str]) -> None:
         """The handler goes on with the trace of the request."""
         carried = import_module("agentdur.sdk.carried")
-        self._driver.carry = partial(carried.carry_on, headers)
+        self._driver.traced = Traced("", partial(carried.carry_on, headers))
 
     def _write(self, data: bytes) -> None:
         self._out.append(data)

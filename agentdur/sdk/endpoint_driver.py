@@ -25,6 +25,7 @@ from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.context import CONTEXTS, Limits
 from agentdur.sdk.failure import Failed
 from agentdur.sdk.service import Handler
+from agentdur.sdk.traced import Traced
 from agentdur.wire import messages as m
 from agentdur.wire.codec import decode, encode
 from agentdur.wire.frames import REQUESTED_ACK, Frame
@@ -57,8 +58,7 @@ class FrameDriver:
         self.version, self.handler = version, handler
         self._write, self._finished = write, finished
         self._start: m.Start | None = None
-        self.carry: Callable[[], None] | None = None
-        """Called in the handler's task before it begins."""
+        self.traced: Traced | None = None
         self._entries: list[tuple[int, j.Entry]] = []
         self._attempt: Attempt | None = None
         self._length = 0
@@ -103,7 +103,7 @@ class FrameDriver:
         attempt.partial_state = start.partial_state
         attempt.seed_value = start.random_seed
         attempt.step_failures = _Failures(start, self.loop.time())
-        attempt.carry = self.carry
+        attempt.traced = self.traced
         self._attempt = attempt
         context = CONTEXTS[(target.service_kind, target.handler_kind)]
         context(attempt, Limits(), start.idempotency_key)

@@ -56,9 +56,10 @@ def facts_of(branch: Branch) -> dict[str, str | int]:
         "handler": str(attempt.target),
         "attempt": attempt.number,
     }
-    if attempt.traceparent:
+    if attempt.traced is not None and attempt.traced.traceparent:
+        traceparent = attempt.traced.traceparent
         acting = branch.acting if branch.in_step else None
         completion = getattr(acting, "completion", 0)
-        facts["trace_id"] = trace_of(attempt.traceparent, attempt.id)
+        facts["trace_id"] = trace_of(traceparent, attempt.id)
         facts["span_id"] = span_of_entry(attempt.id, completion) if completion else span_of(attempt.id)
     return facts
