@@ -16,11 +16,7 @@ from contextlib import AsyncExitStack
 from typing import Any, NoReturn, Protocol
 
 from agentdur.core import journal as j
-from agentdur.core.errors import (
-    JournalMismatch,
-    NestedOperation,
-    NotInHandler,
-)
+from agentdur.core.errors import JournalMismatch, NestedOperation, NotInHandler
 from agentdur.core.ids import InvocationId, random_seed
 from agentdur.core.replay import Mismatch, Recorded, check, describe
 from agentdur.core.target import Target
