@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from agentdur import Context, ObjectContext, Service, TerminalError, VirtualObject
+from agentdur.admin.app import create_admin
 from agentdur.core.catalog import HandlerOptions
 from agentdur.core.journal import Success
 from agentdur.core.ports import Filter
@@ -192,3 +194,19 @@ async def test_parked_for_long_it_is_still_the_same_span(stage: Stage):
     telemetry.drain()
     assert shapes(kept.spans) == [("Napping/nap", ["after", "before"])]
     assert len(kept.spans) == 3
+
+
+async def test_sql_tells_the_trace(stage: Stage):
+    if stage.kind == "memory":
+        pytest.skip("SQL is asked of a file")
+    telemetry, kept = keeping()
+    services = shop()
+    await stage.start(services, observer=telemetry)
+    await stage.client.service_call(services.handlers["order"].fn, "lamp")
+    await all_ended(stage)
+    telemetry.drain()
+    question = {"query": "SELECT DISTINCT trace_id FROM sys_invocation"}
+    admin = httpx.ASGITransport(create_admin(stage.engine))
+    async with httpx.AsyncClient(transport=admin, base_url="http://admin") as http:
+        reply = await http.post("/query", json=question, headers={"accept": "application/json"})
+    assert reply.json()["rows"] == [{"trace_id": kept.spans[0].trace_id}]

@@ -208,7 +208,7 @@ class _Door:
 
     def __init__(self) -> None:
         views = {view.stored for view in ALL_VIEWS} | {IN_FLIGHT}
-        functions = {f"{PACKED_PREFIX}{name}" for name in (*UNPACK, "doc_code", "split_part")}
+        functions = {f"{PACKED_PREFIX}{name}" for name in (*UNPACK, "doc_code", "split_part", "trace_id")}
         self._views, self._functions = views, functions | _NATIVE
 
     def __call__(
