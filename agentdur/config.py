@@ -212,6 +212,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         timedelta,
         Setting(INTERVAL, "A client that takes nothing of its stream for so long is cut; it may come back."),
     ] = timedelta(seconds=30)
+    query_timeout: Annotated[
+        timedelta, Setting(INTERVAL, "What a query in SQL may take; then it is interrupted.")
+    ] = timedelta(seconds=10)
+    query_rows_limit: Annotated[int, Setting(COUNT, "Rows of a query's answer.")] = 100_000
+    query_size_limit: Annotated[
+        int, Setting(SIZE, "Bytes of a query's answer, and of any value on the way to it.")
+    ] = 32 * MIB
+    query_concurrency: Annotated[
+        int, Setting(COUNT, "Queries that run at a time, each on a thread; further ones wait.")
+    ] = 4
+    query_queue_limit: Annotated[int, Setting(COUNT, "Queries that wait; further ones are answered 429.")] = (
+        64
+    )
     shutdown_timeout: Annotated[
         timedelta, Setting(DURATION, "How long requests under way may finish after a stop was asked for.")
     ] = timedelta(seconds=10)

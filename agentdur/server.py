@@ -31,6 +31,7 @@ from agentdur.config import Loaded, Settings, installed_version, load_settings
 from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.errors import AddressInUse, AgentdurError, BadDefinition, BadIdentityKey, NotRunning
 from agentdur.core.ports import Store
+from agentdur.core.query import QueryLimits
 from agentdur.ingress.app import Guest, create_ingress
 from agentdur.ingress.errors import engine_error
 from agentdur.ingress.openapi import openapi
@@ -239,6 +240,13 @@ def knobs_of(settings: Settings) -> Knobs:
             readers_of_one=settings.stream_readers_per_invocation_limit,
         ),
         tool_answer=settings.tool_answer_limit,
+        queries=QueryLimits(
+            seconds=settings.query_timeout.total_seconds(),
+            rows=settings.query_rows_limit,
+            bytes=settings.query_size_limit,
+            running=settings.query_concurrency,
+            waiting=settings.query_queue_limit,
+        ),
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from agentdur import Context, ObjectContext, Service, VirtualObject
+from agentdur.config import Settings
 from agentdur.core.errors import NotRunning, QueriesBusy, TooManyRows
 from agentdur.core.query import QueryLimits
 from agentdur.runtime.owner import Knobs
+from agentdur.server import knobs_of
 from tests.support.stage import Stage, until
 
 MANY = "information_schema.columns"
@@ -104,3 +107,12 @@ async def test_questions_go_on_after_the_store_came_back(stage: Stage):
     await stage.restart()
     await until(lambda: stage.running)
     assert (await stage.engine.query("SELECT COUNT(*) FROM state")).rows == [[1]]
+
+
+def test_each_limit_has_its_setting():
+    settings = Settings(
+        query_timeout=timedelta(seconds=2), query_rows_limit=3, query_size_limit=4096, query_concurrency=1,
+        query_queue_limit=5,
+    )  # fmt: skip
+    told = knobs_of(settings).queries
+    assert told == QueryLimits(seconds=2.0, rows=3, bytes=4096, running=1, waiting=5)

@@ -41,6 +41,7 @@ from agentdur.stores.sql.views import ALL_VIEWS
 
 STEPS_BETWEEN_LOOKS = 20_000
 """Steps of SQLite's machine, about half a millisecond."""
+LENGTH_MAX = 2**31 - 1
 FEW_MAX = 20_000
 """So many invocations in flight are sorted in a few ms."""
 CACHE_KIB = 16 * 1024
@@ -235,9 +236,11 @@ def _limit(connection: sqlite3.Connection, question: Question, deadline: float) 
         return time.monotonic() > deadline or question.stopped()
 
     for what, most in (
-        (sqlite3.SQLITE_LIMIT_LENGTH, question.limits.bytes), (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
-        (sqlite3.SQLITE_LIMIT_WORKER_THREADS, 0), (sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 10_000),
-    ):  # fmt: skip
+        (sqlite3.SQLITE_LIMIT_LENGTH, min(question.limits.bytes, LENGTH_MAX)),
+        (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
+        (sqlite3.SQLITE_LIMIT_WORKER_THREADS, 0),
+        (sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 10_000),
+    ):
         connection.setlimit(what, most)
     connection.text_factory = bytes
     connection.set_progress_handler(over, STEPS_BETWEEN_LOOKS)
