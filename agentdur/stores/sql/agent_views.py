@@ -72,8 +72,8 @@ def _seconds(name: str) -> str:
 
 # Which services hold chats is known by the handlers that all of them have.
 _CHATS = """temp.live_service v join main.state s on s.service = v.name
-    where s.name = 'about' and s.scope = '' and v.handlers like '%"turn"%' and v.handlers like '%"post"%'
-    and v.handlers like '%"history"%'"""
+    where s.name = 'about' and s.scope = '' and json_valid(cast(s.value as text))
+    and v.handlers like '%"turn"%' and v.handlers like '%"post"%' and v.handlers like '%"history"%'"""
 SESSIONS = View(
     "sessions", _CHATS,
     (
