@@ -82,6 +82,9 @@ class Queries:
             )
         except asyncio.CancelledError:
             left = True
+            task = asyncio.current_task()
+            if self._stopped and (task is None or not task.cancelling()):
+                raise NotRunning("the engine is stopping") from None  # its turn had not come
             raise
         finally:
             self._asked -= 1

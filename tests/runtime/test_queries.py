@@ -80,13 +80,14 @@ async def test_a_question_nobody_waits_for_is_ended(stage: Stage):
 
 
 async def test_an_engine_that_stops_ends_its_questions(stage: Stage):
-    engine = await stage.start(*services(), knobs=Knobs(queries=QueryLimits(seconds=60)))
-    running = asyncio.ensure_future(engine.query(LONG))
+    engine = await stage.start(*services(), knobs=Knobs(queries=QueryLimits(seconds=60, running=1)))
+    asked = [asyncio.ensure_future(engine.query(LONG)) for _ in range(3)]  # one runs, two wait
     await asyncio.sleep(0.05)
     async with asyncio.timeout(10):
         await stage.stop()
-    with pytest.raises(NotRunning):
-        await running
+    for one in asked:
+        with pytest.raises(NotRunning):
+            await one
     with pytest.raises(NotRunning):
         await engine.query("SELECT 1")
 
