@@ -135,7 +135,8 @@ class Ops:
     def __init__(self, app: App, store: str) -> None:
         self.app, self.store = app, store
         self.stack = AsyncExitStack()
-        self.h = {name: handler.fn for (_, name), handler in app.handlers().items()}
+        mine = {service.name for service in (bench, counter)}
+        self.h = {name: h.fn for (service, name), h in app.handlers().items() if service in mine}
 
     async def startup(self) -> None:
         self.engine = await self.stack.enter_async_context(self.app.running(self.store))
