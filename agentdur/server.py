@@ -323,9 +323,14 @@ def serve(app: App, settings: Settings, store: str | Store | None = None) -> int
     raises before it serves.
 
     The store is `store`, else the App's own, else the settings'."""
-    configure_logging(settings.log_level, settings.log_format, HandlerLines())
+    log_as(settings)
     with asyncio.Runner(loop_factory=loops().new_event_loop) as runner:
         return runner.run(_serve(app, settings, store))
+
+
+def log_as(settings: Settings) -> None:
+    """Log as the settings say; lines of handlers say whose they are, and those of replays are left out."""
+    configure_logging(settings.log_level, settings.log_format, HandlerLines())
 
 
 def settle_memory() -> None:

@@ -11,7 +11,8 @@ import typer
 from agentdur.cli.errors import MissingExtra
 from agentdur.cli.loading import load_app
 from agentdur.cli.output import say
-from agentdur.server import loops
+from agentdur.config import load_settings
+from agentdur.server import log_as, loops
 
 PORT = 9080
 UNLIMITED = 2**31 - 1
@@ -35,6 +36,7 @@ def endpoint(target: Target, host: Host = "127.0.0.1", port: Port = PORT, identi
     except ModuleNotFoundError as error:  # the extra; other commands do not need it, and start faster without
         hint = "an endpoint speaks HTTP/2 through hypercorn: pip install 'agentdur[endpoint]'"
         raise MissingExtra(hint) from error
+    log_as(load_settings().settings)
     app = load_app(target)
     config.bind = [f"{host}:{port}"]
     config.loglevel = "WARNING"

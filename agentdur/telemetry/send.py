@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import httpx
+from opentelemetry import context as otel
 
 from agentdur.core.errors import TelemetryNotSent
 from agentdur.telemetry.options import Destination
@@ -31,7 +32,10 @@ PAUSE_SECONDS_FIRST = 0.5
 PAUSE_SECONDS_MAX = 15.0
 RETRYABLE = frozenset({429, 502, 503, 504})
 
+THREAD = "agentdur-telemetry-sender"
+
 _log = logging.getLogger("agentdur.telemetry")
+logging.getLogger("httpx").addFilter(lambda record: record.threadName != THREAD)  # a line for each request
 
 
 def _tls(destination: Destination) -> dict[str, Any]:
@@ -64,7 +68,7 @@ class Sender:
         self._deadline = float("inf")
         self._silent = False
         self._clients: dict[Destination, httpx.Client] = {}
-        self._thread = threading.Thread(target=self._serve, name="agentdur-telemetry-sender", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=THREAD, daemon=True)
         self._thread.start()
 
     def put(self, parcel: Parcel) -> None:
@@ -89,6 +93,8 @@ class Sender:
         self._thread.join(seconds + 1)
 
     def _serve(self) -> None:
+        quiet = otel.set_value("suppress_instrumentation", True)
+        otel.attach(otel.set_value("suppress_http_instrumentation", True, quiet))  # no spans of sending spans
         while True:
             with self._changed:
                 self._busy = False
