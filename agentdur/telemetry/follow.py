@@ -139,6 +139,11 @@ class Follower:
         """The number of the first invocation that began here; later ones have higher ones."""
         self._seen: dict[int, None] = {}
 
+    @property
+    def size(self) -> int:
+        """Invocations that something is kept of."""
+        return len(self._live)
+
     def forget(self) -> None:
         """The engine lost its memory."""
         self._live.clear()

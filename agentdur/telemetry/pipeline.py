@@ -149,6 +149,11 @@ class Telemetry:
         self._share = Share(options.share)
         self.registry.gauges.append(self._share.gauges)
 
+    @property
+    def followed(self) -> int:
+        """Invocations that something is kept of."""
+        return self._follower.size
+
     # -- what the engine says, on its loop
 
     def accepts(self, invocation: InvocationId, headers: Headers) -> str:

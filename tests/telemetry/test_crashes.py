@@ -3,12 +3,19 @@ tree."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from agentdur.core.journal import Completion
+from agentdur.core.ports import Filter
+from agentdur.core.state import Status
+from agentdur.core.trace import span_of, span_of_entry
 from agentdur.telemetry.pipeline import Telemetry
 from tests.support.boundaries import every_boundary
 from tests.support.fixtures import IN_MEMORY_AT_ONCE
-from tests.support.stage import Stage
+from tests.support.stage import InlineCommitter, Stage
+from tests.support.stories import just
 from tests.telemetry.world import ORDER, Kept, all_ended, by_id, keeping, shapes, shop, told_of
 
 
@@ -64,3 +71,34 @@ async def test_at_every_commit_both_lives_together_say_one_tree(stage: Stage, se
         if not crashed.after and sent:
             assert shapes(together.values()) == [ORDER], crashed
     assert crashes >= 8
+
+
+async def test_nothing_is_told_before_it_is_committed(stage: Stage):
+    """The process dies at each commit in turn, before it is made; what was told is in the journals."""
+    told = 0
+    for limit in range(1, 9):
+        stage.fresh()
+        telemetry, kept = keeping()
+        committer = InlineCommitter(limit)
+        await stage.start(shop(), observer=telemetry, committer=just(committer))
+        asking = asyncio.ensure_future(ordered(stage))
+        crashed = asyncio.ensure_future(committer.crashed.wait())
+        await asyncio.wait({asking, crashed}, return_when=asyncio.FIRST_COMPLETED)
+        asking.cancel()
+        telemetry.drain()
+        await stage.crash()
+        stage.store.open()
+        stored = {
+            span_of_entry(row.spec.id, entry.id)
+            for row in stage.store.list(Filter())
+            for _, entry in stage.store.journal(row.seq)
+            if isinstance(entry, Completion)
+        }
+        ended = {
+            span_of(row.spec.id) for row in stage.store.list(Filter()) if row.head.status is Status.COMPLETED
+        }
+        stage.store.close()
+        crashed.cancel()
+        told += len(kept.spans)
+        assert {span.span_id for span in kept.spans} <= stored | ended, limit
+    assert told > 5

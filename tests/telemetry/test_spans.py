@@ -194,6 +194,7 @@ async def test_parked_for_long_it_is_still_the_same_span(stage: Stage):
     telemetry.drain()
     assert shapes(kept.spans) == [("Napping/nap", ["after", "before"])]
     assert len(kept.spans) == 3
+    assert not telemetry.followed, "of what has ended or is parked nothing is kept"
 
 
 async def test_sql_tells_the_trace(stage: Stage):
