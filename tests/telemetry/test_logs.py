@@ -134,21 +134,52 @@ async def test_a_step_that_runs_again_says_so_again(stage: Stage, lines: Lines):
     assert [line["attempt"] for line in lines.all if line["message"] == "charging"] == [1, 2, 3]
 
 
+async def test_a_step_is_heard_also_while_another_branch_replays(stage: Stage, lines: Lines):
+    """The child's step has no result when the process dies; its parent has gone on meanwhile."""
+    shop, gate = Service("Shop"), asyncio.Event()
+
+    async def work() -> None:
+        log.info("working")
+        await gate.wait()
+
+    async def child(ctx: Context) -> None:
+        await ctx.run_typed("work", work)
+
+    @shop.handler()
+    async def sell(ctx: Context) -> None:
+        task = asyncio.create_task(child(ctx))
+        await ctx.run_typed("a", lambda: None)
+        await ctx.run_typed("b", lambda: log.info("b"))
+        await task
+
+    await stage.start(shop)
+    sent = await stage.client.service_send(sell, None)
+    while lines.messages != ["working", "b"]:
+        await asyncio.sleep(0.001)
+    while len(stage.journal(sent.invocation_id)) < 6:
+        await asyncio.sleep(0.001)
+    await stage.restart()
+    gate.set()
+    await stage.until_status(sent.invocation_id, "completed")
+    assert lines.messages == ["working", "b", "working"]
+
+
 async def test_agentdur_s_own_lines_pass_also_from_a_replay(stage: Stage, lines: Lines):
     shop, tries = Service("Shop"), iter(range(9))
 
     @shop.handler()
     async def sell(ctx: Context) -> None:
-        await ctx.run_typed("first", lambda: None)
-        await ctx.run_typed("second", lambda: None)
-        if next(tries) < 1:
+        if next(tries) == 0:
+            await ctx.run_typed("first", lambda: None)
             raise ValueError("not yet")
+        await ctx.run_typed("another", lambda: None)
 
     await stage.start(shop)
-    await stage.client.service_call(sell, None)
+    sent = await stage.client.service_send(sell, None)
+    await stage.until_status(sent.invocation_id, "paused")
     told = [line for line in lines.all if line["logger"] == "agentdur.runtime"]
-    assert [line["attempt"] for line in told] == [1]
-    assert "not yet" in told[0]["error"]
+    assert [line["attempt"] for line in told] == [1, 2]
+    assert "another" in told[1]["error"]
 
 
 def test_lines_for_people_name_the_invocation():

@@ -49,8 +49,9 @@ async def test_what_may_be_tried_again_is(
     assert len(collector.spans) == 2
     assert spans_left(telemetry) == {"sent": 2}
     told = [record.message for record in caplog.records if record.name == "agentdur.telemetry"]
-    assert len(told) == 2, "once that it does not work, once that it works again"
+    assert len(told) == 2
     assert told[0].startswith("[AD0221]")
+    assert told[1].startswith("telemetry is sent again")
 
 
 @pytest.mark.usefixtures("hasty")
@@ -96,6 +97,7 @@ async def test_more_than_may_wait_is_left_out_and_counted(stage: Stage):
     await stage.client.service_call(services.handlers["price"].fn, "lamp")
     telemetry.drain()
     assert {span.name for span in kept.spans[-2:]} == {"look up", "Shop/price"}, "then it goes on"
+    assert not telemetry.followed, "what was open then is forgotten"
 
 
 def test_above_its_share_fewer_traces_begin_and_then_all_again():
