@@ -27,7 +27,6 @@ def spans_left(telemetry: Telemetry) -> dict[str, float]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(send, "PAUSE_SECONDS_FIRST", 0.01)
-    monkeypatch.setattr(send, "TRY_SECONDS_MAX", 0.2)
 
 
 async def sold(stage: Stage, telemetry: Telemetry) -> None:
@@ -65,7 +64,10 @@ async def test_what_is_refused_is_dropped_and_counted(stage: Stage, collector: C
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_without_a_collector_the_engine_goes_on(stage: Stage, collector: Collector, sending: Sending):
+async def test_without_a_collector_the_engine_goes_on(
+    stage: Stage, collector: Collector, sending: Sending, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(send, "TRY_SECONDS_MAX", 0.2)
     telemetry = sending()
     collector.close()
     await sold(stage, telemetry)
