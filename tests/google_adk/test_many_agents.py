@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+from typing import Any
+
 import pytest
 from google.adk.agents import LlmAgent, LoopAgent, ParallelAgent, SequentialAgent
 from google.adk.tools.agent_tool import AgentTool
@@ -52,6 +56,7 @@ def desk() -> LlmAgent:
     return agent("reception", "You greet.", sub_agents=[bookings])
 
 
+@pytest.mark.slow
 @IN_MEMORY
 async def test_a_hand_over_survives_every_crash(stage: Stage, llm: ScriptedLLM):
     llm.replace(HANDED_OVER)
@@ -120,6 +125,7 @@ WRITTEN = script(
 )
 
 
+@pytest.mark.slow
 @IN_MEMORY
 async def test_one_after_another(stage: Stage, llm: ScriptedLLM):
     """What one leaves in the state under its output_key, the next one reads in its instruction."""
@@ -176,6 +182,7 @@ async def test_at_the_same_time_and_kept_in_a_session(stage: Stage, llm: Scripte
     assert points >= 10
 
 
+@pytest.mark.slow
 @IN_MEMORY
 async def test_again_and_again_until_one_says_it_is_good(stage: Stage, llm: ScriptedLLM):
     llm.replace(
@@ -192,6 +199,7 @@ async def test_again_and_again_until_one_says_it_is_good(stage: Stage, llm: Scri
     await crash_everywhere(stage, llm, service_of(root), answer="waves, waves", turns=4)
 
 
+@pytest.mark.slow
 @IN_MEMORY
 async def test_a_graph_of_nodes(stage: Stage, llm: ScriptedLLM):
     """Agents that are nodes, two of them at the same time, and a function between."""
@@ -212,3 +220,32 @@ async def test_a_graph_of_nodes(stage: Stage, llm: ScriptedLLM):
         return await run(runner, question)
 
     await crash_everywhere(stage, llm, service, answer="Boots and fish.", turns=3, at_once=2)
+
+
+@pytest.mark.slow
+@IN_MEMORY
+async def test_whoever_is_quicker_this_time_the_order_is_what_it_was(stage: Stage, llm: ScriptedLLM):
+    """Agents that take another while on each attempt: the handler hears them as it heard them first."""
+    llm.replace(script(says("1", system="Reviewer a"), says("2", system="Reviewer b")))
+    chance = random.Random(7)
+
+    async def dawdle(callback_context: Any) -> None:
+        await asyncio.sleep(chance.random() * 0.02)
+
+    two = [agent(n, f"Reviewer {n}.", after_model_callback=None, before_agent_callback=dawdle) for n in "ab"]
+    for one in two:
+        one.after_model_callback = lambda callback_context, llm_response: dawdle(callback_context)
+    runner = DurableRunner(app_name="app", agent=ParallelAgent(name="both", sub_agents=two))
+    talk = VirtualObject("Agents")
+
+    @talk.handler()
+    async def say(ctx: ObjectContext, text: str) -> list[str]:
+        heard = []
+        async for event in events(runner, text):
+            heard.append(await ctx.run(f"heard {event.author}", lambda author=event.author: author))
+        return heard
+
+    async for point in every_boundary(
+        stage, [talk], lambda: stage.client.object_call(say, "ada", "go", idempotency_key="once")
+    ):
+        assert sorted(point.answer) == ["a", "b"], point

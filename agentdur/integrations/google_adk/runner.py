@@ -32,13 +32,14 @@ from agentdur.integrations.google_adk.scope import Durability, Scope, current_sc
 from agentdur.integrations.google_adk.seams import take_hold
 from agentdur.integrations.google_adk.sessions import ObjectSessions
 from agentdur.integrations.runs import Escape, RunInStep, SyncRun, beneath, ending
+from agentdur.llm.errors import AnswerMisfit
 from agentdur.llm.request import TIMEOUT
 from agentdur.sdk.branch import current_branch
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 from agentdur.sdk.step import current_context
 from agentdur.sdk.steps import RunOptions
 
-_REPEATED = (LlmCallsLimitExceededError, SessionNotFoundError, AlreadyExistsError, ValidationError)
+_REPEATED = (LlmCallsLimitExceededError, SessionNotFoundError, AlreadyExistsError)
 """Errors that follow from what the journal holds."""
 _installed: list[Durability] = []
 
@@ -213,6 +214,8 @@ def outward(scope: Scope, error: BaseException) -> BaseException:
         return Escape(found) if scope.nested else found  # worth another attempt, whoever would handle it
     if found is not None:
         return found
+    if isinstance(error, ValidationError):  # of an agent's output_schema, or of a callback
+        return AnswerMisfit(str(error), 500)
     if isinstance(error, _REPEATED) and not isinstance(error, TerminalError | RetryableError):
         return ending(error)
     return error

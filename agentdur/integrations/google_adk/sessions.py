@@ -38,6 +38,8 @@ from agentdur.sdk.once import once_written
 from agentdur.sdk.step import current_context
 
 _LIST, _GONE = "adk:sessions", "adk:gone"
+_TICK = 1e-6
+"""Seconds between two events, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,8 @@ class ObjectSessions(BaseSessionService):
         head = _heads(context).get(parts.head) or await context.get(parts.head)
         if head is None:
             raise ending(SessionNotFoundError(f"Session {session.id} not found."))
+        event.timestamp = max(event.timestamp, head["updated"] + _TICK)  # agents that work at once: one clock
+        session.last_update_time = event.timestamp
         context.set(_event(head["epoch"], head["events"]), plain(event))
         head = {**head, "events": head["events"] + 1, "updated": event.timestamp}
         await _apply(context, parts, head, plain(event.actions).get("stateDelta", {}))
