@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 
-from agentdur.core.errors import NotSerializable
 from agentdur.llm.answer import ToolCall
 from agentdur.sdk.approval import ask
 from agentdur.sdk.context import Context
@@ -28,7 +27,7 @@ from agentdur.sdk.steps import call
 from agentdur.sdk.stream import stream
 from agentdur.tools.approve import plain
 from agentdur.tools.key import tool_key
-from agentdur.tools.text import ToolError, ToolTimeout, text_of, too_long
+from agentdur.tools.text import ToolError, ToolTimeout, told, too_long
 from agentdur.tools.tool import NOT_DONE, Tool
 
 
@@ -89,7 +88,7 @@ class Try:
         try:
             answer: ToolAnswer = await self.context.run_typed(f"tool:{self.tool.name}", action, options)
         except TerminalError as error:
-            # A tool's own TerminalError is data, so this is a cancellation, a value that has no text, or the
+            # A tool's own TerminalError is data, so this is a cancellation, an entry beyond its limit, or the
             # end of the step's retries; only the last one is the model's business.
             if error.status_code != 500 or error.metadata:
                 raise
@@ -110,10 +109,10 @@ class Try:
             return ToolAnswer(terminal=Terminal(error.message, error.status_code, error.metadata))
 
     def answered(self, value: Any, *, failed: bool = False) -> ToolAnswer:
-        """The text for the model; what is too long is replaced by word of that."""
-        content = text_of(value)
+        """The text for the model; what is too long, or no text, is replaced by word of that."""
+        content, untold = told(value)
         excess = too_long(content, self.context.limits.tool_answer)
-        return ToolAnswer(content=excess or content, failed=failed or excess is not None)
+        return ToolAnswer(content=excess or content, failed=failed or untold or excess is not None)
 
     async def timed(self, arguments: Mapping[str, Any]) -> Any:
         """The function's value; ToolTimeout when it takes too long."""
@@ -154,8 +153,6 @@ class Try:
                 return known
         try:
             return await self.run(leg)
-        except NotSerializable:
-            raise  # it has happened, and the author has to know
         except Exception as error:
             known = await self._reconciled(repr(error))
             if known is not None:

@@ -11,7 +11,7 @@ from agentdur.llm.answer import ToolCall
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.steps import call
 from agentdur.tools.key import set_key
-from agentdur.tools.text import Misfit, ToolError, text_of
+from agentdur.tools.text import Misfit, ToolError, told
 from agentdur.tools.tool import Tool
 
 
@@ -33,7 +33,7 @@ async def _answer(one: ToolCall, known: Mapping[str, Tool]) -> str:
             return "Error: a person has to approve this, and outside of a handler nobody can be asked"
         seconds = None if tool.timeout is None else tool.timeout.total_seconds()
         async with asyncio.timeout(seconds):
-            return text_of(await call(tool.bound(arguments, key), tool.function))
+            return told(await call(tool.bound(arguments, key), tool.function))[0]
     except (Misfit, ToolError) as error:
         return f"Error: {error}"
     except TerminalError:

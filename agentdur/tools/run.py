@@ -5,7 +5,8 @@ Rules of this file:
    may overtake each other, before a crash and after it.
 2. What the model did wrong (no such tool, arguments that do not fit) is told to the model, and so is what a
    person did not approve.
-3. What a tool does wrong is retried as its options say, and then told to the model. Only a TerminalError ends
+3. What a tool does wrong is retried as its options say, and then told to the model, a result without a JSON
+   form at once. Only a TerminalError ends
    the invocation, and a cancellation: nobody waits for the model's next idea then.
 4. All calls have ended before anything of them is raised: a replay does not depend on which was first.
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agentdur.core.errors import NotSerializable
 from agentdur.sdk.serde import DefaultSerde
 
 _JSON: DefaultSerde[Any] = DefaultSerde()
@@ -28,6 +29,14 @@ def text_of(value: Any) -> str:
     if value is None:
         return "null"
     return value if isinstance(value, str) else _JSON.serialize(value).decode()
+
+
+def told(value: Any) -> tuple[str, bool]:
+    """A result as the model reads it, and whether that is word of a failure: what has no JSON form is one."""
+    try:
+        return text_of(value), False
+    except NotSerializable as error:
+        return f"Error: the tool ran, but what it returned cannot be told. {error}", True
 
 
 def too_long(text: str, limit: int) -> str | None:

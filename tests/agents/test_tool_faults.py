@@ -126,15 +126,19 @@ async def test_an_answer_at_the_limit_is_told_whole(stage: Stage, llm: ScriptedL
 
 
 @IN_MEMORY
-async def test_what_cannot_be_written_down_ends_the_invocation_in_the_author_s_words(
-    stage: Stage, llm: ScriptedLLM
-):
+async def test_what_cannot_be_written_down_is_told_in_the_author_s_words(stage: Stage, llm: ScriptedLLM):
+    """The conversation goes on; the tool is not run again."""
+    ledger = Ledger()
+
     @tool
     def opaque() -> Any:
-        return threading.Lock()
+        ledger.write("ran")
+        return {"lock": threading.Lock()}
 
-    with pytest.raises(TerminalError, match="AD0032"):
-        await answered(stage, llm, Turn(tool_calls=(ToolCall(name="opaque"),)), [opaque])
+    heard = await answered(stage, llm, Turn(tool_calls=(ToolCall(name="opaque"),)), [opaque])
+    assert heard.startswith("Error: the tool ran")
+    assert "AD0032" in heard and "lock" in heard
+    assert ledger.count("ran") == 1
 
 
 async def test_calls_with_one_id_are_told_apart(stage: Stage):

@@ -291,13 +291,19 @@ async def test_a_terminal_error_of_a_tool_ends_the_invocation_after_its_siblings
 
 
 @IN_MEMORY
-async def test_a_result_that_has_no_text_is_the_author_s_fault_and_not_the_model_s(stage: Stage):
-    @tool
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_a_result_that_has_no_text_is_told_as_the_tool_s_failure(stage: Stage, idempotent: bool):
+    """Also of a tool that may not run twice: it has run, and nobody is asked what became of it."""
+    ledger = Ledger()
+
+    @tool(idempotent=idempotent)
     def opaque() -> Any:
+        ledger.write("ran")
         return threading.Lock()
 
-    with pytest.raises(TerminalError, match="AD0032"):
-        await told(stage, [opaque], calls(("opaque", {})))
+    (answer,) = await told(stage, [opaque], calls(("opaque", {})))
+    assert "AD0032" in answer
+    assert ledger.count("ran") == 1
 
 
 @IN_MEMORY

@@ -57,8 +57,8 @@ class Scope(RunScope):
     """The agent that spoke last."""
     appended: list[Any] = field(default_factory=list)
     """What was appended to sessions and is not written yet."""
-    listed: dict[str, Any] = field(default_factory=dict)
-    """What MCP servers offer, as this run was told."""
+    listed: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    """The tools of toolsets, as agents of this run were told."""
     _chances: dict[str, Random] = field(default_factory=dict)
 
     def enter(self) -> Any:

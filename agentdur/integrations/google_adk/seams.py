@@ -21,13 +21,14 @@ from google.adk.platform import _random as platform_random
 from google.adk.platform import time as platform_time
 from google.adk.platform import uuid as platform_uuid
 from google.adk.sessions import InMemorySessionService
+from google.adk.tools.base_toolset import BaseToolset
 from google.adk.workflow import _tool_node
 
 from agentdur.integrations.google_adk.approvals import durable_gate
 from agentdur.integrations.google_adk.errors import UnknownAdkVersion
 from agentdur.integrations.google_adk.model import DurableModel
 from agentdur.integrations.google_adk.scope import current_scope, own_id
-from agentdur.integrations.google_adk.servers import TOOLSET, durable_request, uncached
+from agentdur.integrations.google_adk.servers import TOOLSET, durable_request, once_a_run, uncached
 from agentdur.integrations.google_adk.tools import durable_call
 from agentdur.sdk.branch import current_branch
 
@@ -36,6 +37,7 @@ _PLACES: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (_caller, "_call_tool_async", ("tool", "args", "tool_context")),
     (_caller, "apply_confirmation_gate", ("tool", "function_args", "tool_context")),
     (_tool_node, "apply_confirmation_gate", ("tool", "function_args", "tool_context")),
+    (BaseToolset, "get_tools_with_prefix", ("self", "readonly_context")),
     (platform_time, "get_time", ()),
     (platform_uuid, "new_uuid", ()),
     (platform_random, "get_random", ()),
@@ -57,6 +59,7 @@ def take_hold(run_async: Callable[[Any], Any], run: Callable[[Any], Any], live: 
     _platform()
     for name in ("sessions", "user_state", "app_state"):
         setattr(InMemorySessionService, name, OfTheInvocation(name))
+    _put(BaseToolset, "get_tools_with_prefix", once_a_run)
     if TOOLSET is not None:
         _put(TOOLSET, "_execute_with_session", durable_request)
         _put(TOOLSET, "_read_tool_list_cache", uncached)

@@ -24,7 +24,6 @@ except ImportError:  # ADK's extra for MCP is not installed: there are no such t
 else:
     TOOLSET = mcp_toolset.McpToolset
 
-_LISTING = "Failed to get tools from MCP server"
 Asked = Callable[..., Awaitable[Any]]
 
 
@@ -37,26 +36,42 @@ def durable_request(original: Asked) -> Asked:
         scope = current_scope()
         if scope is None:
             return await original(self, call, error_message, readonly_context, **more)
-        agent = "" if readonly_context is None else readonly_context.agent_name
-        branch = getattr(getattr(readonly_context, "_invocation_context", None), "branch", None) or ""
+        agent, branch = _place(readonly_context)
         what = error_message.removeprefix("Failed to ")
-        label = f"mcp:{agent}@{branch}:{what}"
-        place = f"{label}:{id(self)}"
-        if place in scope.listed:
-            return scope.listed[place]
 
         async def action() -> Any:
             answer = await original(self, call, error_message, readonly_context, **more)
             assert isinstance(answer, BaseModel)
             return {"kind": type(answer).__name__, "answer": plain(answer)}
 
-        data = await scope.step(label, f"mcp:{agent}/{what}", action, None)
-        answer = getattr(mcp.types, data["kind"]).model_validate(data["answer"])
-        if error_message == _LISTING:
-            scope.listed[place] = answer
-        return answer
+        data = await scope.step(f"mcp:{agent}@{branch}:{what}", f"mcp:{agent}/{what}", action, None)
+        return getattr(mcp.types, data["kind"]).model_validate(data["answer"])
 
     return request
+
+
+def once_a_run(original: Asked) -> Asked:
+    """A toolset's tools: asked for once by each agent of a run. ADK remembers them by the invocation's id,
+    which is the same on the next attempt."""
+
+    async def get_tools_with_prefix(self: Any, readonly_context: Any = None) -> Any:
+        scope = current_scope()
+        if scope is None:
+            return await original(self, readonly_context)
+        key = (id(self), *_place(readonly_context))
+        if key not in scope.listed or not self._use_invocation_cache:
+            self._cached_prefixed_tools = None
+            scope.listed[key] = await original(self, readonly_context)
+        return scope.listed[key]
+
+    return get_tools_with_prefix
+
+
+def _place(readonly_context: Any) -> tuple[str, str]:
+    """The agent that asks, and the branch of the conversation it is in."""
+    if readonly_context is None:
+        return "", ""
+    return readonly_context.agent_name, readonly_context._invocation_context.branch or ""
 
 
 def uncached(original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

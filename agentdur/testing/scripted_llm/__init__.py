@@ -1,4 +1,5 @@
-"""An OpenAI-compatible server whose answers are written down beforehand: chat completions and responses.
+"""A model server whose answers are written down beforehand: OpenAI's chat completions and responses, and
+Google's generateContent.
 
 Rules of this package:
 1. The answer is a function of the request: whoever asks again, after a crash or a retry, gets the same

@@ -1,4 +1,4 @@
-"""The HTTP surface: chat completions, responses and models for clients; ledger, control and health for tests.
+"""The HTTP surface: OpenAI's and Google's routes for clients; ledger, control and health for tests.
 
 Rules of this file:
 1. Received is written to the ledger before the answer starts, finished after its last byte; nothing is
@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from agentdur.testing.scripted_llm import answers
 from agentdur.testing.scripted_llm.dialect import Chat, Dialect, Responses
 from agentdur.testing.scripted_llm.exchange import ClientGone, Exchange, read_body
+from agentdur.testing.scripted_llm.gemini import METHODS, Gemini
 from agentdur.testing.scripted_llm.ledger import Ledger, LedgerEntry
 from agentdur.testing.scripted_llm.playbook import (
     BadRequest,
@@ -95,7 +96,7 @@ class Studio:
             self.playbook.add_faults(added)
 
     async def complete(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect) -> None:
-        """POST /v1/chat/completions or /v1/responses."""
+        """POST /v1/chat/completions, /v1/responses, or /v1beta/models/…:generateContent."""
         try:
             body = await read_body(receive)
         except ClientGone:
@@ -222,6 +223,10 @@ def make_app(studio: Studio) -> Starlette:
             *studio.shelf.routes(base),
             Route(f"{base}/models", studio.models, methods=["GET"]),
         ]
+    routes += [
+        Route(f"/v1beta/models/{{model}}:{method}", _GeminiEndpoint(studio, method), methods=["POST"])
+        for method in METHODS
+    ]
     return Starlette(routes=routes, exception_handlers={404: _unknown_route})
 
 
@@ -233,6 +238,17 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._studio.complete(scope, receive, send, self._dialect)
+
+
+class _GeminiEndpoint:
+    """The same, where the path names the model."""
+
+    def __init__(self, studio: Studio, method: str) -> None:
+        self._studio, self._method = studio, method
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        dialect = Gemini(scope["path_params"]["model"], self._method)
+        await self._studio.complete(scope, receive, send, dialect)
 
 
 async def _strike(reply: Reply, fault: Fault, answer: answers.Answer) -> str:
