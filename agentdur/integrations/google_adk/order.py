@@ -14,23 +14,25 @@ from typing import Any
 from google.adk.agents import BaseAgent, LlmAgent, LoopAgent, ParallelAgent, SequentialAgent
 from google.adk.events.event import Event
 
+from agentdur.integrations.google_adk.scope import Durability
+from agentdur.integrations.google_adk.tools import runs_nodes
 from agentdur.sdk.context import Context
 
 _TURN = "event"
 
 
-def at_the_same_time(node: Any) -> bool:
-    """True when several agents may work at once in a run of this one."""
+def at_the_same_time(node: Any, how: Durability) -> bool:
+    """True when several agents may work at once in a run of this one: side by side, or in tools of one turn
+    that may run nodes of their own."""
     if not isinstance(node, BaseAgent) or isinstance(node, ParallelAgent):
         return True
     if not isinstance(node, LlmAgent | LoopAgent | SequentialAgent):
         return True  # a class of the user's own, which may do as it likes
-    tools: Any = getattr(node, "tools", ())
-    if any(getattr(tool, "node", None) is not None for tool in tools):
+    if any(runs_nodes(tool, how) for tool in getattr(node, "tools", ())):
         return True
     if any(getattr(agent, "mode", None) in ("single_turn", "task") for agent in node.sub_agents):
         return True
-    return any(at_the_same_time(agent) for agent in node.sub_agents)
+    return any(at_the_same_time(agent, how) for agent in node.sub_agents)
 
 
 async def in_turn(context: Context, events: AsyncIterator[Event]) -> AsyncIterator[Event]:

@@ -111,12 +111,13 @@ def _durable_run(original: Callable[..., AsyncGenerator[Event, None]]) -> Any:
         scope = await _scope(self, how, given.get("run_config"))
         context = scope.context
         told: AsyncIterator[Event] = _within(scope, original(self, **given))
-        if at_the_same_time(self.agent):
+        several = at_the_same_time(self.agent, how)
+        if several:
             told = in_turn(context, told)
         try:
             async with aclosing(told) as events:  # type: ignore[type-var]  # both are generators
                 async for event in events:
-                    await _write(scope, until=event)
+                    await _write(scope, event, several)
                     yield event
             await _write(scope)
         except BaseException as error:
@@ -165,24 +166,20 @@ async def _within(scope: Scope, events: AsyncGenerator[Event, None]) -> AsyncGen
             scope.leave(token)
 
 
-async def _write(scope: Scope, until: Event | None = None) -> None:
-    """Write what was appended, up to this event; what other agents have told meanwhile waits for its turn."""
+async def _write(scope: Scope, until: Event | None = None, several: bool = False) -> None:
+    """Write what was appended, up to this event. With several agents at once, what others have told meanwhile
+    waits for its turn; the user's words come first."""
     waiting = scope.appended
     if until is not None and all(one.event.id != until.id for one in waiting):
-        return
+        return  # a fragment, or no event of a session
     while waiting:
-        place = 0 if until is None else _next(waiting, until)
+        place = 0
+        if several and until is not None and waiting[0].event.author != "user":
+            place = next(number for number, one in enumerate(waiting) if one.event.id == until.id)
         one = waiting.pop(place)
         await one.write()
         if until is not None and one.event.id == until.id:
             return
-
-
-def _next(waiting: list[Any], until: Event) -> int:
-    """The user's words come first, whoever else speaks."""
-    if waiting[0].event.author == "user":
-        return 0
-    return next(place for place, one in enumerate(waiting) if one.event.id == until.id)
 
 
 def _how(runner: Runner) -> Durability:

@@ -15,14 +15,16 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from google.adk.tools._node_tool import NodeTool
 from google.adk.tools.agent_tool import AgentTool
 from google.adk.tools.base_tool import BaseTool
 from google.adk.utils._sync_runner import _use_sync_callable_runner
+from google.adk.workflow import BaseNode
 
 from agentdur.core.errors import NestedOperation
 from agentdur.integrations.google_adk.approvals import confirmed
 from agentdur.integrations.google_adk.codec import dump_actions, dump_result, load_result, redo
-from agentdur.integrations.google_adk.scope import TOOL_TRIES, Scope, current_scope
+from agentdur.integrations.google_adk.scope import TOOL_TRIES, Durability, Scope, current_scope
 from agentdur.integrations.runs import RunInStep, with_json
 from agentdur.sdk.note import note
 from agentdur.sdk.steps import RunOptions
@@ -58,7 +60,7 @@ def retried(tool: T, options: RunOptions[Any]) -> T:
     return tool
 
 
-def _marked(tool: BaseTool) -> tuple[bool, RunOptions[Any] | None]:
+def _marked(tool: Any) -> tuple[bool, RunOptions[Any] | None]:
     own = getattr(tool, _MARK, None) or getattr(getattr(tool, "func", None), _MARK, None)
     return own or (False, None)
 
@@ -69,6 +71,14 @@ def runs_inline(tool: BaseTool, scope: Scope) -> bool:
         return True
     places = (type(tool).__module__, getattr(getattr(tool, "func", None), "__module__", None) or "")
     return any(place.startswith(_STEERING) for place in places)
+
+
+def runs_nodes(tool: Any, how: Durability) -> bool:
+    """True for what an agent has among its tools that may run nodes in the middle of a call."""
+    if isinstance(tool, NodeTool | BaseNode):
+        return True
+    name = getattr(tool, "name", None) or getattr(tool, "__name__", "")
+    return name in how.inline_tools or _marked(tool)[0]
 
 
 def durable_call(original: Call) -> Call:
