@@ -10,13 +10,15 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Collection
 from pathlib import Path
-from types import CodeType
+from types import AsyncGeneratorType, CodeType
 from typing import Any
 
 _ASYNCIO = str(Path(asyncio.__file__).parent)
 _INSIDE = tuple(str(Path(_ASYNCIO) / name) for name in ("taskgroups.py", "tasks.py", "queues.py", "locks.py"))
+_STEPS = ("async_generator_asend", "async_generator_athrow", "anext_awaitable")
 _SHIELD = "shield.<locals>._outer_done_callback"
 _ANYIO_LOOP = str(Path("anyio") / "_backends" / "_asyncio.py")
 _OF_THE_WORLD = ("SocketStream", "UNIX", "TCP", "UDP", "Process", "Stream", "ConnectedU", "wait_")
@@ -58,11 +60,25 @@ def awaiting_frames(coroutine: Any) -> list[CodeType]:
     """The code of a suspended coroutine and of those it awaits, innermost last."""
     found: list[CodeType] = []
     while coroutine is not None:
+        if isinstance(coroutine, AsyncGeneratorType):
+            found.append(coroutine.ag_code)
+            coroutine = coroutine.ag_await
+            continue
         code = getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
         if code is not None:
             found.append(code)
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+        deeper = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+        coroutine = _generator_of(coroutine) if deeper is None else deeper
     return found
+
+
+def _generator_of(awaitable: Any) -> Any:
+    """The async generator whose next value is awaited; None for what is no such step. A step does not say so
+    itself: only the garbage collector knows."""
+    if type(awaitable).__name__ not in _STEPS:
+        return None
+    there = gc.get_referents(awaitable)
+    return next((x for x in there if isinstance(x, AsyncGeneratorType) or type(x).__name__ in _STEPS), None)
 
 
 def current_task() -> asyncio.Task[Any] | None:

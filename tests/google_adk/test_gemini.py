@@ -17,7 +17,6 @@ from agentdur.runtime.views import entry_view
 from agentdur.testing.scripted_llm import (
     DropBeforeHeaders,
     DropMidStream,
-    EmptyChoices,
     Garbage,
     ScriptedLLM,
     Status,
@@ -95,7 +94,7 @@ async def test_crashed_at_every_commit_each_answer_is_paid_once(
 @IN_MEMORY
 @pytest.mark.parametrize("config", [RunConfig(), STREAMED], ids=["plain", "streamed"])
 @pytest.mark.parametrize(
-    "fault", [Status(status=500), Status(status=429), Garbage(), DropBeforeHeaders(), EmptyChoices()],
+    "fault", [Status(status=500), Status(status=429), Garbage(), DropBeforeHeaders()],
     ids=lambda fault: type(fault).__name__ + str(getattr(fault, "status", "")),
 )  # fmt: skip
 async def test_a_failed_request_is_made_again_by_the_journals_owner_alone(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
@@ -189,7 +191,9 @@ async def test_what_does_something_of_its_own_is_not_parked(stage: Stage, how: s
         server.close()
 
 
-@pytest.mark.parametrize("how", ["gather", "group", "wait", "wait_for", "event", "queue", "task"])
+@pytest.mark.parametrize(
+    "how", ["gather", "group", "wait", "wait_for", "event", "queue", "task", "generator"]
+)
 async def test_a_handler_that_waits_for_its_own_tasks_is_parked_with_them(stage: Stage, how: str):
     svc = Service("Park")
 
@@ -215,6 +219,15 @@ async def test_a_handler_that_waits_for_its_own_tasks_is_parked_with_them(stage:
                 await asyncio.wait([asyncio.create_task(ask()), asyncio.create_task(ask())])
             case "wait_for":
                 await asyncio.wait_for(asyncio.gather(ask(), ask()), 60)
+            case "generator":
+
+                async def ended() -> AsyncIterator[None]:
+                    await asyncio.wait([asyncio.create_task(ask()), asyncio.create_task(ask())])
+                    yield
+
+                async with aclosing(ended()) as ends:
+                    async for _ in ends:
+                        found.sort()
             case "task":
                 tasks = [asyncio.create_task(ask()), asyncio.create_task(ask())]
                 for task in tasks:

@@ -120,7 +120,7 @@ class _Call(ModelCall):
             raise ModelTimeout(f"{request.model}: no answer within {seconds:g} s", 504) from late
         except Exception as error:
             raise translated(request.model, error) from error
-        if not responses:
+        if not any(_says(response) for response in responses):
             raise BadModelAnswer(f"{request.model}: the model answered nothing", 502)
         answer = _answer_of(request.model, self._source.model, responses, heard)
         if request.stream:
@@ -141,6 +141,11 @@ async def _whole(live: AsyncIterator[LlmResponse]) -> list[LlmResponse]:
     for call in (call for response in responses for call in response.get_function_calls()):
         call.id = call.id or generate_client_function_call_id()
     return responses
+
+
+def _says(response: LlmResponse) -> bool:
+    """False for what ADK makes of an answer without a candidate."""
+    return response.content is not None or response.error_code not in (None, "UNKNOWN_ERROR")
 
 
 def _pass_on(part: types.Part, told: set[str]) -> None:
