@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from agentdur.admin.errors import json_only
 from agentdur.admin.ids import InvocationPath, parsed_id
@@ -22,6 +22,8 @@ from agentdur.core.ports import Engine
 from agentdur.sdk.client import EngineClient
 
 Json = dict[str, Any]
+EDITS_MAX = 100
+"""Values that are others in one fork."""
 WHOLE_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of one payload that is asked for by itself."""
 
@@ -36,6 +38,16 @@ class Start(BaseModel):
     has_input: bool = True
     idempotency_key: str | None = None
     delay_seconds: Annotated[float, Field(ge=0, le=10**9)] = 0
+
+
+class Fork(BaseModel):
+    """`from`: the last entry to keep; `edits`: JSON values by entry index, up to that one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    from_entry: Annotated[int, Field(alias="from", ge=0)] = 0
+    edits: Annotated[dict[Annotated[int, Field(ge=0)], Any], Field(max_length=EDITS_MAX)] = {}
+    deployment: str = "latest"
 
 
 class Answer(BaseModel):
@@ -67,6 +79,14 @@ def runs_routes(engine: Engine) -> APIRouter:
             headers=headers,
         )  # fmt: skip
         return {"id": sent.invocation_id}
+
+    @routes.post("/invocations/{id}/fork", dependencies=[Depends(json_only)])
+    async def fork(id: InvocationPath, body: Fork) -> Json:
+        """A new invocation with the journal up to an entry, and other values in it: the input, or what steps,
+        calls and signals answered. The old one stays as it is."""
+        edits = {index: msgspec.json.encode(value) for index, value in body.edits.items()}
+        new = await engine.fork(parsed_id(id), body.from_entry, edits, body.deployment)
+        return {"new_invocation_id": new}
 
     @routes.get("/invocations/{id}/entries/{index}")
     async def entry(id: InvocationPath, index: Annotated[int, Path(ge=0)]) -> Json:

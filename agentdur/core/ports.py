@@ -8,7 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol, Self
 
 from msgspec import Struct
@@ -374,6 +374,17 @@ class Engine(Protocol):
     ) -> InvocationId:
         """A new invocation with the same input and the journal up to `from_entry`; of a dry run the old
         one."""
+
+    async def fork(
+        self,
+        invocation: InvocationId,
+        from_entry: int,
+        edits: Mapping[int, bytes],
+        deployment: str = "latest",
+    ) -> InvocationId:
+        """As `restart_as_new`, with other values in the journal: by index, of the input or of results of
+        steps, calls and signals up to `from_entry`. Also of one that is suspended or paused, which stays as
+        it is. Raises BadRequest for an entry that holds no such value."""
 
     async def query(self, sql: str) -> Table:
         """Answer a question in SQL over the `sys_` tables. Raises BadQuery, QueryNotAllowed, UnknownInQuery,

@@ -8,7 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from agentdur.core import commands as c
@@ -30,6 +30,7 @@ from agentdur.core.ports import Filter, Page, Row, Selection, Store
 from agentdur.core.state import Edit, Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress
 from agentdur.runtime import views
+from agentdur.runtime.edits import edited
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.remote.deployments import Deployments
 from agentdur.runtime.slots import Slot
@@ -131,17 +132,26 @@ class Operators:
         return found.id, head.protocol
 
     async def restart_as_new(
-        self, invocation: InvocationId, from_entry: int, deployment: str, *, dry_run: bool
+        self,
+        invocation: InvocationId,
+        from_entry: int,
+        deployment: str,
+        *,
+        dry_run: bool = False,
+        edits: Mapping[int, bytes] | None = None,
     ) -> InvocationId:
-        """See core.ports.Engine.restart_as_new."""
+        """See core.ports.Engine.restart_as_new, and `fork`, which is this with `edits`."""
         check_form(deployment)
         slot, state = self._owner.slot(invocation)
-        _check_restarted(state)
+        _check_restarted(state, forked=edits is not None)
         await self._owner.durable(slot.touched)
         row = self._owner.store.invocation(invocation)
         if row is None:
             raise UnknownInvocation(invocation)
-        prefix = views.prefix(self._owner.store.journal(row.seq), from_entry)
+        entries = self._owner.store.journal(row.seq)
+        if edits:
+            entries = edited(entries, edits, from_entry)
+        prefix = views.prefix(entries, from_entry)
         if prefix is None:
             raise BadRequest(f"from={from_entry} is not an entry whose commands are all completed")
         spec = state.spec
@@ -206,13 +216,15 @@ class Operators:
         return self._machine.names.version_of(values)
 
 
-def _check_restarted(state: Invocation) -> None:
+def _check_restarted(state: Invocation, forked: bool) -> None:
+    """One that runs goes on writing; one that rests is only read by a fork."""
     invocation, status = state.spec.id, state.head.status
     if status in BEFORE:
         raise TooEarly(f"The invocation '{invocation}' cannot be restarted because it's not running yet.")
     if state.spec.target.handler_kind is HandlerKind.WORKFLOW:
         raise NotForWorkflows(invocation)
-    if status is not Status.COMPLETED:
+    rests = status is Status.COMPLETED or (forked and status in (Status.SUSPENDED, Status.PAUSED))
+    if not rests:
         raise WrongStatus(f"The invocation '{invocation}' is still running.")
     if not state.journal_kept:
         raise JournalGone(invocation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from agentdur.core import commands as c
@@ -387,6 +387,16 @@ class Engine:
     ) -> InvocationId:
         """A new invocation with the same input and the journal up to `from_entry`."""
         return await self.operators.restart_as_new(invocation, from_entry, deployment, dry_run=dry_run)
+
+    async def fork(
+        self,
+        invocation: InvocationId,
+        from_entry: int,
+        edits: Mapping[int, bytes],
+        deployment: str = "latest",
+    ) -> InvocationId:
+        """As `restart_as_new`, with other values in the journal."""
+        return await self.operators.restart_as_new(invocation, from_entry, deployment, edits=edits)
 
     async def select(self, which: Selection) -> Page:
         """Those that have something in common, newest first."""

@@ -28,6 +28,11 @@ PAGES = {
     "session": "/sessions/support/ada",
     "services": "/services",
     "service": "/services/Claims?handler=pay",
+    "overview": "/",
+    "objects": "/objects",
+    "object": "/objects/Ledger/acme",
+    "compare": "/compare?a={trip}&b={trip2}",
+    "sql": "/sql?q=SELECT id, target, status, cost FROM sys_invocation LIMIT 9",
 }
 LOOKS = {
     "light": {"color_scheme": "light"},
@@ -202,6 +207,56 @@ async def test_a_handler_is_tried_with_a_form_made_from_its_schema(view: View):
     assert await view.page.locator("label:has-text('euros') input").input_value() == "100"
     await view.page.click("button:text('Start')")
     await view.sees(".step[data-type=input]", '{"name":"Form","euros":100}')
+
+
+# Two runs, keys, sums, questions
+
+
+async def test_a_fork_with_another_result_is_compared_with_its_origin(view: View):
+    await view.open("/invocations/{trip}")
+    await (await view.sees(".step[data-type=llm] button.code")).click()
+    await (await view.sees(".detail button", "Edit and fork…")).click()
+    text = await view.page.input_value("dialog textarea")
+    await view.page.fill("dialog textarea", text.replace("Bergen", "Oslo"))
+    await view.page.click("dialog button.primary")
+    await view.sees("h1", "Compare")
+    changed = await view.sees(".pairrow.differs", "weather")
+    assert await changed.locator(".tag", has_text="edited").count() == 1
+    await changed.locator("button").click()
+    await view.sees(".diff .added", "Oslo")
+    await view.sees(".pairrow.differs", "Oslo: 14 °C")  # it has run on from there
+
+
+async def test_a_key_shows_who_holds_it_who_waits_and_what_it_keeps(view: View, seeded: Town):
+    await view.open("/objects")
+    await (await view.sees("tbody a.rowlink", "acme")).click()
+    await view.sees(".card", "Held by")
+    await view.sees(".card ol", "add")
+    await view.sees("tr", "balance")
+    await view.page.click("button[aria-label='edit balance']")
+    await view.page.fill("dialog textarea", "1000")
+    await view.page.click("dialog button.primary")
+    await seeded.http.post(f"/invocations/{seeded.runs['closing']}/signals/17", json={"value": None})
+    await view.sees("tr .tok-num", "1000")  # the edit came after what was queued before it
+
+
+async def test_the_overview_adds_up_what_was_spent(view: View):
+    await view.open("/")
+    await view.sees(".spend", "gpt-4o-mini")
+    await view.sees(".spend", "support / ada")
+    await (await view.sees("a.gauge", "retrying")).click()
+    await view.sees("tbody tr", "Claims/transfer")
+
+
+async def test_a_question_in_sql_is_answered_and_a_bad_one_explained(view: View):
+    await view.open("/sql")
+    await view.page.fill("#sql", "SELECT COUNT(*) AS n FROM sys_invocation WHERE target = 'Travel/plan'")
+    await view.page.press("#sql", "Control+Enter")
+    await view.sees("th", "n")
+    await view.page.fill("#sql", "DROP TABLE sys_invocation")
+    await view.page.click("button:text('Run')")
+    await view.sees(".note.failed[role=alert]")
+    assert await view.page.locator("table").count() == 0
 
 
 # All pages

@@ -5,17 +5,26 @@ import { go, href, match, route } from "./router.js";
 import { Asking, Toasts } from "./parts/ask.js";
 import { RunPage } from "./pages/run.js";
 import { ApprovalPage, ApprovalsPage } from "./pages/approvals.js";
+import { ComparePage } from "./pages/compare.js";
+import { ObjectPage, ObjectsPage } from "./pages/objects.js";
+import { OverviewPage } from "./pages/overview.js";
+import { SqlPage } from "./pages/sql.js";
 import { RunsPage } from "./pages/runs.js";
 import { ServicePage, ServicesPage } from "./pages/services.js";
 import { SessionPage, SessionsPage } from "./pages/sessions.js";
 
 const PAGES = [
+  ["/", OverviewPage],
   ["/invocations", RunsPage],
   ["/invocations/:id", RunPage],
   ["/approvals", ApprovalsPage],
   ["/approvals/:id", ApprovalPage],
   ["/sessions", SessionsPage],
   ["/sessions/:agent/:id", SessionPage],
+  ["/compare", ComparePage],
+  ["/objects", ObjectsPage],
+  ["/objects/:service/:key_", ObjectPage],
+  ["/sql", SqlPage],
   ["/services", ServicesPage],
   ["/services/:name", ServicePage],
 ];

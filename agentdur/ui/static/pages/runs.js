@@ -8,8 +8,8 @@ import { STATUSES, Status, ended, shown, word } from "../parts/status.js";
 import { waitingWords } from "../parts/waiting.js";
 
 const PAGE = 200, MOST = 1000;
-/** What the API calls what is shown. */
-const ASKED = { succeeded: ["completed"], failed: ["completed"], ready: ["running"], "backing-off": ["running"], suspended: ["suspended", "running"] };
+/** What the API calls what is shown: one that is in memory and waits for somebody runs, for the API. */
+const ASKED = { suspended: ["suspended", "running"] };
 const ACTIONS = [["cancel", "Cancel"], ["kill", "Kill"], ["pause", "Pause"], ["resume", "Resume"], ["restart-as-new", "Restart"], ["purge", "Purge"]];
 
 export function RunsPage() {
@@ -54,6 +54,23 @@ export function RunsPage() {
     setChosen(new Set());
     load();
   };
+  const sweep = async (name, title) => {
+    const filter = Object.fromEntries(Object.entries({ service, handler, key, status: statuses.flatMap((one) => ASKED[one] ?? [one]) }).filter(([, value]) => value.length));
+    const asked = { action: name, filter, limit: MOST };
+    const dry = await attempt(() => post("/invocations/batch", { ...asked, dry_run: true }));
+    if (!dry) return;
+    const n = `${dry.succeeded.length}${dry.after == null ? "" : " and more"}`;
+    if (!(await ask({ title: `${title} all that fit: ${n}`, text: dry.failed.length ? `${dry.failed.length} would be refused: ${dry.failed[0].error}` : "Whatever fits these filters when it is done, also what is not on this page.", action: `${title} ${n}`, danger: true }))) return;
+    let after = null, done = 0;
+    do {
+      const page = await attempt(() => post("/invocations/batch", { ...asked, ...(after == null ? {} : { after }) }));
+      if (!page) break;
+      done += page.succeeded.length;
+      after = page.after;
+    } while (after != null);
+    say(`${done} done`);
+    load();
+  };
   const handlers = services.find((one) => one.name === service)?.handlers ?? [];
   return html`<div class="stack">
     <div class="head"><h1>Invocations</h1><span class="grow"></span>
@@ -62,7 +79,8 @@ export function RunsPage() {
       <input type="search" data-filter placeholder="Filter, or an id" aria-label="Filter" value=${needle} onInput=${(e) => setQuery({ q: e.target.value })} />
     </div>
     <div class="chips" role="group" aria-label="Status">${STATUSES.map((name) => html`<button key=${name} class="chip is-${name}" aria-pressed=${String(statuses.includes(name))} onClick=${status(name)}>${word(name)}</button>`)}
-      ${key && html`<button class="chip" aria-pressed="true" onClick=${() => setQuery({ key: "" })}>key ${key} ✕</button>`}</div>
+      ${key && html`<button class="chip" aria-pressed="true" onClick=${() => setQuery({ key: "" })}>key ${key} ✕</button>`}
+      ${(service || key || statuses.length > 0) && html`<select class="chip" aria-label="Act on all that fit" value="" onChange=${(e) => e.target.value && sweep(e.target.value, e.target.selectedOptions[0].text)}><option value="">act on all that fit…</option>${ACTIONS.map(([name, title]) => html`<option key=${name} value=${name}>${title}</option>`)}</select>`}</div>
     ${failed && html`<p class="note failed" role="alert">${failed}</p>`}
     ${picked.length > 0 && html`<div class="card pad row sticky"><b>${picked.length} chosen</b>${ACTIONS.map(([name, title]) => html`<button key=${name} class=${["kill", "purge"].includes(name) ? "danger" : ""} onClick=${() => act(name, title)}>${title}…</button>`)}<span class="grow"></span><button class="plain" onClick=${() => setChosen(new Set())}>none</button></div>`}
     ${found && !rows.length && html`<div class="card empty"><b>Nothing fits</b>${needle.startsWith("inv_") ? html`<a href=${href(`/invocations/${seg(needle)}`)}>Open ${short(needle)}</a>` : "Change the filters, or start something."}</div>`}

@@ -79,7 +79,7 @@ function Came({ step, run, about, error }) {
   return html`<span class="came"><span class="arrow" aria-hidden="true">→</span> ${typeof shown === "string" && step.type === "tool" ? shown.slice(0, 200) : line(shown)}</span>`;
 }
 
-function answerLine(step) {
+export function answerLine(step) {
   const message = step.value?.message;
   const calls = message?.tool_calls ?? [];
   if (calls.length) return `→ ${calls.map((c) => `${c.function?.name}(${brief(c.function?.arguments)})`).join(", ")}`;
@@ -89,7 +89,7 @@ function answerLine(step) {
 
 const brief = (text) => (text && text.length > 46 ? `${text.slice(0, 46)}…` : text ?? "");
 
-function verdictLine(step) {
+export function verdictLine(step) {
   const said = step.verdict;
   if (!said) return step.state === "open" ? "waiting for a decision" : "";
   const who = said.timed_out ? "nobody decided in time" : `${said.approved ? "approved" : "rejected"}${said.by ? ` by ${said.by}` : ""}`;
