@@ -28,6 +28,9 @@ from agentdur.core.errors import (
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Engine, Stream, StreamEvent, Watch
 
+INDEX_MAX = 2**31
+DIGITS_MAX = 10
+"""What an entry's index can be."""
 PAGE_ROWS = 500
 """Entries of one `rows` event."""
 PREVIEW_BYTES = 4096
@@ -48,13 +51,13 @@ def live_routes(engine: Engine) -> APIRouter:
     @routes.get("/invocations/{id}/live")
     async def live(
         id: InvocationPath,
-        after: Annotated[int, Query(ge=-1, description="the last entry that is known")] = -1,
+        after: Annotated[int, Query(ge=-1, le=INDEX_MAX, description="the last entry that is known")] = -1,
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> StreamingResponse:
         """Server-sent events: `run` (the invocation, whenever it changed), `rows` (journal entries),
         `chunk` and `void` (what a step streams), `end` (it has ended, and all was told)."""
         invocation = parsed_id(id)
-        if last_event_id is not None and last_event_id.isdigit():
+        if last_event_id is not None and last_event_id.isdecimal() and len(last_event_id) < DIGITS_MAX:
             after = max(after, int(last_event_id))
         watch = engine.watch(invocation)
         try:
@@ -69,7 +72,7 @@ def live_routes(engine: Engine) -> APIRouter:
     @routes.get("/invocations/{id}/rows")
     async def rows(
         id: InvocationPath,
-        after: Annotated[int, Query(ge=-1, description="the last entry that is known")] = -1,
+        after: Annotated[int, Query(ge=-1, le=INDEX_MAX, description="the last entry that is known")] = -1,
         limit: Annotated[int, Query(ge=1, le=PAGE_ROWS)] = PAGE_ROWS,
     ) -> dict[str, Any]:
         """The same for who asks again: the invocation, and its journal entries behind `after`."""

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentdur.admin.errors import json_only
 from agentdur.admin.ids import InvocationPath, parsed_id
+from agentdur.admin.live import INDEX_MAX
 from agentdur.core.errors import BadRequest, UnknownConversation, UnknownEntry
 from agentdur.core.journal import FIRST_FREE_SIGNAL, Failure, Result, Success
 from agentdur.core.ports import Engine
@@ -45,7 +46,7 @@ class Fork(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    from_entry: Annotated[int, Field(alias="from", ge=0)] = 0
+    from_entry: Annotated[int, Field(alias="from", ge=0, le=INDEX_MAX)] = 0
     edits: Annotated[dict[Annotated[int, Field(ge=0)], Any], Field(max_length=EDITS_MAX)] = {}
     deployment: str = "latest"
 
@@ -89,7 +90,7 @@ def runs_routes(engine: Engine) -> APIRouter:
         return {"new_invocation_id": new}
 
     @routes.get("/invocations/{id}/entries/{index}")
-    async def entry(id: InvocationPath, index: Annotated[int, Path(ge=0)]) -> Json:
+    async def entry(id: InvocationPath, index: Annotated[int, Path(ge=0, le=INDEX_MAX)]) -> Json:
         """One journal entry with its whole payload."""
         watch = engine.watch(parsed_id(id))
         try:

@@ -114,6 +114,13 @@ async def test_an_unknown_run_is_404_and_a_bad_id_400(world: World, route: str):
     assert not engine_of(world).machine.watches
 
 
+@pytest.mark.parametrize("query", ["after=-2", f"after={10**30}", "after=x", "limit=0", "limit=501"])
+async def test_a_place_that_no_journal_has_is_refused(world: World, query: str):
+    sent = await world.client.service_send(step)
+    assert (await world.http.get(f"/invocations/{sent.invocation_id}/rows?{query}")).status_code == 400
+    assert (await world.http.get(f"/invocations/{sent.invocation_id}/entries/{10**30}")).status_code == 400
+
+
 async def test_rows_can_be_asked_for_again_and_again(world: World):
     sent = await world.client.service_send(step)
     await world.client.attach(sent.invocation_id)

@@ -77,6 +77,7 @@ def test_pages_of_the_web_ui_are_short():
     assert len(SCRIPTS) > 10, "no scripts were found"
     long = [path.name for path in SCRIPTS if len(path.read_text().splitlines()) >= SCRIPT_LINES_MAX]
     assert long == []
+    assert complaints_about(SCRIPTS, checks.line_width) == []
 
 
 def test_no_import_cycle():

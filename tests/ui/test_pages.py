@@ -201,6 +201,17 @@ async def test_a_session_is_talked_to_and_each_turn_leads_to_its_run(view: View)
     await view.sees("h1", "support / fresh / turn")
 
 
+async def test_what_a_model_says_is_shown_as_it_says_it(view: View):
+    """The scripted model takes two seconds for this answer: it is on the page before it is over."""
+    await view.open("/sessions/support/slow")
+    await view.page.fill("#say", "Tell me a story")
+    await view.page.click("button:text('Send')")
+    await view.sees(".bubble.talk", "Once")
+    assert await view.page.locator(".m-assistant", has_text="the end").count() == 0
+    await view.sees(".m-assistant", "the end")
+    assert await view.page.locator(".bubble.talk").count() == 0
+
+
 async def test_a_handler_is_tried_with_a_form_made_from_its_schema(view: View):
     await view.open("/services/Claims?handler=transfer")
     await view.page.fill("label:has-text('name') input", "Form")

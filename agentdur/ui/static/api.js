@@ -17,7 +17,8 @@ async function ask(method, path, body, headers = {}) {
   try {
     answer = await fetch(path, {
       method,
-      headers: { accept: "application/json", ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+      headers: { accept: "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {
@@ -32,7 +33,8 @@ async function ask(method, path, body, headers = {}) {
   } catch {
     data = null;
   }
-  if (!answer.ok) throw new ApiError(answer.status, data?.message || text || `${answer.status} ${answer.statusText}`);
+  if (!answer.ok) throw new ApiError(answer.status, data?.message || text ||
+    `${answer.status} ${answer.statusText}`);
   return data;
 }
 

@@ -11,7 +11,8 @@ import { OverviewPage } from "./pages/overview.js";
 import { SqlPage } from "./pages/sql.js";
 import { RunsPage } from "./pages/runs.js";
 import { ServicePage, ServicesPage } from "./pages/services.js";
-import { SessionPage, SessionsPage } from "./pages/sessions.js";
+import { SessionPage } from "./pages/session.js";
+import { SessionsPage } from "./pages/sessions.js";
 
 const PAGES = [
   ["/", OverviewPage],
@@ -53,11 +54,17 @@ function Frame() {
   }, [path]);
   return html`<div class="frame">
     <header class="side">
-      <a class="brand" href=${href("/")} aria-label="agentdur: overview"><img src="/ui/icon.svg" alt="" /><span>agentdur</span></a>
-      <nav aria-label="Main">${NAV.map(([to, text, icon]) => html`<a key=${to} href=${href(to)} aria-current=${here(path, to) ? "page" : null}>
-        <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d=${icon} /></svg>
-        ${text}${to === "/approvals" && asked.value > 0 && html`<span class="count" title="waiting for a decision">${asked.value}${asked.value === 100 ? "+" : ""}</span>`}</a>`)}</nav>
-      <div class="foot">${version.value && `v${version.value}`}<br /><span title="keys"><kbd>/</kbd> filter · <kbd>g</kbd> go to</span></div>
+      <a class="brand" href=${href("/")}
+        aria-label="agentdur: overview"><img src="/ui/icon.svg" alt="" /><span>agentdur</span></a>
+      <nav aria-label="Main">${NAV.map(([to, text, icon]) =>
+        html`<a key=${to} href=${href(to)} aria-current=${here(path, to) ? "page" : null}>
+        <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round"
+          stroke-linejoin="round" aria-hidden="true"><path d=${icon} /></svg>
+        ${text}${to === "/approvals" && asked.value > 0 &&
+          html`<span class="count" title="waiting for a decision">${asked.value}${asked.value === 100 ? "+" :
+          ""}</span>`}</a>`)}</nav>
+      <div class="foot">${version.value &&
+        `v${version.value}`}<br /><span title="keys"><kbd>/</kbd> filter · <kbd>g</kbd> go to</span></div>
     </header>
     <main tabindex="-1"><${Page} path=${path} /></main>
     ${!online.value && html`<div class="offline" role="status">The server does not answer</div>`}
@@ -72,10 +79,12 @@ function Page({ path }) {
     const found = match(pattern, path);
     if (found) return html`<${page} key=${path} ...${found} />`;
   }
-  return html`<div class="card empty"><b>There is no such page</b><a href=${href("/")}>To the overview</a></div>`;
+  return html`<div class="card empty"><b>There is no such page</b><a href=${href("/")}>To the overview</a>
+    </div>`;
 }
 
-const GO = { o: "/", i: "/invocations", a: "/approvals", c: "/sessions", b: "/objects", s: "/services", q: "/sql" };
+const GO = { o: "/", i: "/invocations", a: "/approvals", c: "/sessions", b: "/objects", s: "/services",
+  q: "/sql" };
 let pending = 0;
 
 addEventListener("keydown", (event) => {
@@ -91,7 +100,8 @@ addEventListener("keydown", (event) => {
       event.preventDefault();
       filter.focus();
     }
-  } else if (["j", "k", "ArrowDown", "ArrowUp"].includes(event.key)) step(event, ["j", "ArrowDown"].includes(event.key) ? 1 : -1);
+  } else if (["j", "k", "ArrowDown", "ArrowUp"].includes(event.key))
+    step(event, ["j", "ArrowDown"].includes(event.key) ? 1 : -1);
 });
 
 /** From row to row; Enter opens one, as it is a button. */

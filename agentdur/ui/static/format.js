@@ -23,12 +23,15 @@ export function span(value) {
   return `${whole} ${name}${more ? ` ${more} ${next[0]}` : ""}`;
 }
 
-export const ago = (at, until = now.value) => (at == null ? "" : until - at < 1500 ? "just now" : `${span(until - at)} ago`);
+export const ago = (at, until = now.value) =>
+  (at == null ? "" : until - at < 1500 ? "just now" : `${span(until - at)} ago`);
 export const until = (at) => (at == null ? "" : at <= now.value ? "now" : `in ${span(at - now.value)}`);
 
 export const clock = (at) =>
-  at == null ? "" : new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-export const stamp = (at) => (at == null ? "" : new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }));
+  at == null ? "" : new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit",
+    second: "2-digit" });
+export const stamp = (at) => (at == null ? "" : new Date(at).toLocaleString([], { dateStyle: "medium",
+  timeStyle: "medium" }));
 
 export function money(value) {
   if (value == null) return "";
@@ -37,9 +40,11 @@ export function money(value) {
 }
 
 export const count = (n) =>
-  n == null ? "" : n < 10_000 ? n.toLocaleString("en") : n < 1e6 ? `${(n / 1e3).toFixed(1)}k` : `${(n / 1e6).toFixed(1)}M`;
+  n == null ? "" : n < 10_000 ? n.toLocaleString("en") : n < 1e6 ? `${(n / 1e3).toFixed(1)}k` :
+    `${(n / 1e6).toFixed(1)}M`;
 
-export const bytes = (n) => (n < 1024 ? `${n} B` : n < 1048576 ? `${(n / 1024).toFixed(1)} kB` : `${(n / 1048576).toFixed(1)} MB`);
+export const bytes = (n) => (n < 1024 ? `${n} B` : n < 1048576 ? `${(n / 1024).toFixed(1)} kB` :
+  `${(n / 1048576).toFixed(1)} MB`);
 
 export const short = (id) => (id && id.length > 20 ? `${id.slice(0, 8)}…${id.slice(-5)}` : id);
 
@@ -47,13 +52,16 @@ export const short = (id) => (id && id.length > 20 ? `${id.slice(0, 8)}…${id.s
 export function line(value, most = 160) {
   if (value === undefined) return "";
   let text;
-  if (typeof value === "string") text = JSON.stringify(value.length > most * 2 ? value.slice(0, most * 2) : value);
-  else if (value && typeof value === "object" && typeof value.bytes === "number" && "preview" in value) text = `${value.preview}… (${bytes(value.bytes)})`;
+  if (typeof value === "string") text = JSON.stringify(value.length > most * 2 ? value.slice(0, most * 2) :
+    value);
+  else if (value && typeof value === "object" && typeof value.bytes === "number" && "preview" in value)
+    text = `${value.preview}… (${bytes(value.bytes)})`;
   else text = JSON.stringify(value) ?? "";
   return text.length > most ? `${text.slice(0, most)}…` : text;
 }
 
 /** True for what the server sent the beginning of only. */
-export const cut = (value) => !!value && typeof value === "object" && "preview" in value && typeof value.bytes === "number" && Object.keys(value).length === 2;
+export const cut = (value) => !!value && typeof value === "object" && "preview" in value &&
+  typeof value.bytes === "number" && Object.keys(value).length === 2;
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;

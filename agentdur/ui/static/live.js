@@ -115,7 +115,8 @@ export class Run {
 
   #say({ run, data }) {
     const said = typeof data === "string" ? data : data?.delta ?? "";
-    if (typeof said !== "string" || !said || (data.type && !["text", "reasoning", "tool_call"].includes(data.type))) return;
+    if (typeof said !== "string" || !said ||
+      (data.type && !["text", "reasoning", "tool_call"].includes(data.type))) return;
     const talk = new Map(this.talk.value);
     talk.set(run, (talk.get(run) ?? "") + said);
     this.talk.value = talk;

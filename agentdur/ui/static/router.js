@@ -23,7 +23,8 @@ export function setQuery(changes, { replace = true } = {}) {
   const query = new URLSearchParams(location.search);
   for (const [name, value] of Object.entries(changes)) {
     query.delete(name);
-    for (const one of Array.isArray(value) ? value : [value]) if (one !== "" && one != null) query.append(name, one);
+    for (const one of Array.isArray(value) ? value : [value]) if (one !== "" && one != null)
+      query.append(name, one);
   }
   const text = query.toString();
   go(route.value.path + (text ? `?${text}` : ""), { replace });
@@ -52,7 +53,8 @@ export function match(pattern, path) {
 addEventListener("popstate", () => (route.value = read()));
 document.addEventListener("click", (event) => {
   const link = event.target instanceof Element ? event.target.closest("a") : null;
-  if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey)
+    return;
   if (link.target || link.origin !== location.origin || !link.pathname.startsWith(`${BASE}/`)) return;
   event.preventDefault();
   go(link.pathname.slice(BASE.length) + link.search);

@@ -10,13 +10,15 @@ const KINDS = [["pending", "Waiting"], ["decided", "Decided"], ["all", "All"]];
 
 export function ApprovalsPage() {
   const { query } = route.value;
-  const status = query.get("status") ?? "pending", service = query.get("service") ?? "", needle = query.get("q") ?? "";
+  const status = query.get("status") ?? "pending", service = query.get("service") ?? "",
+    needle = query.get("q") ?? "";
   const [found, setFound] = useState(null);
   const [failed, setFailed] = useState("");
   const [chosen, setChosen] = useState(new Set());
   const load = async () => {
     try {
-      const page = await get(`/approvals?status=${seg(status)}&limit=200${service ? `&service=${seg(service)}` : ""}`);
+      const page = await get(`/approvals?status=${seg(status)}&limit=200${service ?
+        `&service=${seg(service)}` : ""}`);
       setFound(page.approvals);
       setFailed("");
     } catch (error) {
@@ -27,7 +29,9 @@ export function ApprovalsPage() {
   useEffect(() => {
     document.title = "Approvals · agentdur";
   }, []);
-  const shown = (found ?? []).filter((one) => JSON.stringify([one.question, one.payload, one.service, one.by, one.id]).toLowerCase().includes(needle.toLowerCase()));
+  const shown = (found ?? []).filter((one) =>
+    JSON.stringify([one.question, one.payload, one.service, one.by,
+    one.id]).toLowerCase().includes(needle.toLowerCase()));
   if (status !== "pending") shown.reverse();
   const services = [...new Set((found ?? []).map((one) => one.service))];
   const toggle = (id) => () => {
@@ -38,8 +42,10 @@ export function ApprovalsPage() {
   const bulk = async (how) => {
     const picked = shown.filter((one) => chosen.has(one.id) && one.status === "pending");
     const said = await ask({
-      title: `${how === "approve" ? "Approve" : "Reject"} ${plural(picked.length, "question")}?`, action: how === "approve" ? "Approve all" : "Reject all", danger: how === "reject",
-      fields: [{ name: "by", label: "Your name", value: decider() }, { name: "reason", label: "Reason (optional)", rows: 2 }],
+      title: `${how === "approve" ? "Approve" : "Reject"} ${plural(picked.length, "question")}?`,
+        action: how === "approve" ? "Approve all" : "Reject all", danger: how === "reject",
+      fields: [{ name: "by", label: "Your name", value: decider() }, { name: "reason",
+        label: "Reason (optional)", rows: 2 }],
     });
     if (!said) return;
     for (const one of picked) await decide(one, how, said);
@@ -48,14 +54,27 @@ export function ApprovalsPage() {
   };
   return html`<div class="stack">
     <div class="head"><h1>Approvals</h1><span class="grow"></span>
-      <div class="segments" role="group" aria-label="Which">${KINDS.map(([name, text]) => html`<button aria-pressed=${String(status === name)} onClick=${() => setQuery({ status: name === "pending" ? "" : name })}>${text}</button>`)}</div>
-      ${(services.length > 1 || service) && html`<select aria-label="Service" value=${service} onChange=${(e) => setQuery({ service: e.target.value })}><option value="">all services</option>${[...new Set([...services, service])].filter(Boolean).map((s) => html`<option value=${s}>${s}</option>`)}</select>`}
-      <input type="search" data-filter placeholder="Filter" aria-label="Filter" value=${needle} onInput=${(e) => setQuery({ q: e.target.value })} />
+      <div class="segments" role="group" aria-label="Which">${KINDS.map(([name, text]) =>
+        html`<button aria-pressed=${String(status === name)}
+        onClick=${() => setQuery({ status: name === "pending" ? "" : name })}>${text}</button>`)}</div>
+      ${(services.length > 1 || service) &&
+        html`<select aria-label="Service" value=${service}
+        onChange=${(e) => setQuery({ service: e.target.value })}><option value="">all services</option>
+        ${[...new Set([...services, service])].filter(Boolean).map((s) =>
+        html`<option value=${s}>${s}</option>`)}</select>`}
+      <input type="search" data-filter placeholder="Filter" aria-label="Filter" value=${needle}
+        onInput=${(e) => setQuery({ q: e.target.value })} />
     </div>
-    ${chosen.size > 0 && html`<div class="card pad row"><b>${chosen.size} chosen</b><button class="good" onClick=${() => bulk("approve")}>Approve…</button><button class="danger" onClick=${() => bulk("reject")}>Reject…</button><span class="grow"></span><button class="plain" onClick=${() => setChosen(new Set())}>none</button></div>`}
+    ${chosen.size > 0 && html`<div class="card pad row"><b>${chosen.size} chosen</b>
+      <button class="good" onClick=${() => bulk("approve")}>Approve…</button>
+      <button class="danger" onClick=${() => bulk("reject")}>Reject…</button><span class="grow"></span>
+      <button class="plain" onClick=${() => setChosen(new Set())}>none</button></div>`}
     ${failed && html`<p class="note failed" role="alert">${failed}</p>`}
-    ${found && !shown.length && html`<div class="card empty"><b>${status === "pending" ? "Nobody waits for a decision" : "Nothing here"}</b>${status === "pending" ? "Questions of all runs come here as they are asked." : "No approval fits."}</div>`}
-    ${shown.map((one) => html`<${ApprovalCard} key=${one.id} record=${one} onDecided=${load} selected=${chosen.has(one.id)} onSelect=${toggle(one.id)} />`)}
+    ${found && !shown.length && html`<div class="card empty"><b>${status === "pending" ?
+      "Nobody waits for a decision" : "Nothing here"}</b>${status === "pending" ?
+      "Questions of all runs come here as they are asked." : "No approval fits."}</div>`}
+    ${shown.map((one) => html`<${ApprovalCard} key=${one.id} record=${one} onDecided=${load}
+      selected=${chosen.has(one.id)} onSelect=${toggle(one.id)} />`)}
   </div>`;
 }
 
@@ -65,5 +84,6 @@ export function ApprovalPage({ id }) {
   const load = () => get(`/approvals/${seg(id)}`).then(setRecord, (error) => setFailed(error.message));
   useEffect(() => poll(3, load), [id]);
   if (failed) return html`<div class="card empty"><b>No such approval</b>${failed}</div>`;
-  return html`<div class="stack"><h1>Approval</h1>${record && html`<${ApprovalCard} record=${record} onDecided=${setRecord} />`}</div>`;
+  return html`<div class="stack"><h1>Approval</h1>${record &&
+    html`<${ApprovalCard} record=${record} onDecided=${setRecord} />`}</div>`;
 }

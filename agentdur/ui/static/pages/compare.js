@@ -21,9 +21,12 @@ export function ComparePage() {
 
 function Choose({ a, b }) {
   const [left, setLeft] = useState(a), [right, setRight] = useState(b);
-  return html`<form class="stack" onSubmit=${(e) => (e.preventDefault(), setQuery({ a: left.trim(), b: right.trim() }))}><h1>Compare two runs</h1>
-    <label class="field">One<input required value=${left} onInput=${(e) => setLeft(e.target.value)} placeholder="inv_…" /></label>
-    <label class="field">Other<input required value=${right} onInput=${(e) => setRight(e.target.value)} placeholder="inv_…" /></label>
+  return html`<form class="stack" onSubmit=${(e) => (e.preventDefault(),
+    setQuery({ a: left.trim(), b: right.trim() }))}><h1>Compare two runs</h1>
+    <label class="field">One<input required value=${left} onInput=${(e) =>
+      setLeft(e.target.value)} placeholder="inv_…" /></label>
+    <label class="field">Other<input required value=${right} onInput=${(e) =>
+      setRight(e.target.value)} placeholder="inv_…" /></label>
     <p><button class="primary">Compare</button></p></form>`;
 }
 
@@ -44,29 +47,45 @@ function Both({ a, b }) {
   useEffect(() => {
     document.title = "Compare · agentdur";
   }, []);
-  const rows = useMemo(() => align(chosen(one.journal.steps, false, ""), chosen(other.journal.steps, false, "")), [versions]);
+  const rows = useMemo(() => align(chosen(one.journal.steps, false, ""),
+    chosen(other.journal.steps, false, "")), [versions]);
   const wrong = one.error.value ?? other.error.value;
   if (!left || !right) return html`<p class="soft">${wrong ? wrong.message : "…"}</p>`;
   const differ = rows.filter(([x, y]) => !same(x, y));
   const shown = only ? differ : rows;
   return html`<div class="stack">
-    <div class="head"><h1 class="grow">Compare</h1><button onClick=${() => setQuery({ a: b, b: a })}>Swap</button><button class="chip" aria-pressed=${String(only)} onClick=${() => setOnly(!only)}>only differences</button></div>
-    <div class="pair"><${Side} run=${one} about=${left} /><${Side} run=${other} about=${right} against=${one} /></div>
-    <p class="soft">${differ.length ? `${differ.length} of ${rows.length} rows differ.` : "Nothing differs."}</p>
-    <section class="card compare" role="list" aria-label="Steps of both">${shown.map(([x, y], i) => html`<${PairRow} key=${i} left=${x} right=${y} />`)}</section>
+    <div class="head"><h1 class="grow">Compare</h1><button onClick=${() =>
+      setQuery({ a: b, b: a })}>Swap</button>
+      <button class="chip" aria-pressed=${String(only)} onClick=${() =>
+      setOnly(!only)}>only differences</button></div>
+    <div class="pair"><${Side} run=${one} about=${left} />
+      <${Side} run=${other} about=${right} against=${one} /></div>
+    <p class="soft">${differ.length ? `${differ.length} of ${rows.length} rows differ.` :
+      "Nothing differs."}</p>
+    <section class="card compare" role="list"
+      aria-label="Steps of both">${shown.map(([x, y], i) =>
+      html`<${PairRow} key=${i} left=${x} right=${y} />`)}</section>
   </div>`;
 }
 
-const took = (about) => (ended(about) ? ms(about.completed_at) - ms(about.created_at) : Date.now() - ms(about.created_at));
+const took = (about) => (ended(about) ? ms(about.completed_at) - ms(about.created_at) :
+  Date.now() - ms(about.created_at));
 
 function Side({ run, about, against }) {
   const { sums } = run.journal, base = against?.journal.sums;
   const delta = against?.about.value ? took(about) - took(against.about.value) : null;
-  return html`<article class="card pad stack tight"><div class="row"><a class="mono" href=${href(`/invocations/${about.id}`)}>${short(about.id)}</a><${Status} run=${about} /></div>
+  return html`<article class="card pad stack tight"><div class="row">
+    <a class="mono" href=${href(`/invocations/${about.id}`)}>${short(about.id)}</a><${Status} run=${about} />
+    </div>
     <p><b>${about.target}</b></p>
-    <p class="small num">${span(took(about))}${delta != null && html` <span class=${delta > 0 ? "warn" : "good-text"}>(${delta > 0 ? "+" : "−"}${span(Math.abs(delta))})</span>`}
-      ${sums.calls > 0 && html` · ${sums.calls} model calls · ${count(sums.prompt + sums.completion)} tokens${sums.cost != null ? ` · ${money(sums.cost)}` : ""}`}
-      ${base?.cost != null && sums.cost != null && html` <span class=${sums.cost > base.cost ? "warn" : "good-text"}>(${sums.cost > base.cost ? "+" : "−"}${money(Math.abs(sums.cost - base.cost))})</span>`}</p></article>`;
+    <p class="small num">${span(took(about))}${delta != null &&
+      html` <span class=${delta > 0 ? "warn" : "good-text"}>(${delta > 0 ? "+" :
+      "−"}${span(Math.abs(delta))})</span>`}
+      ${sums.calls > 0 && html` · ${sums.calls} model calls · ${count(sums.prompt +
+        sums.completion)} tokens${sums.cost != null ? ` · ${money(sums.cost)}` : ""}`}
+      ${base?.cost != null && sums.cost != null &&
+        html` <span class=${sums.cost > base.cost ? "warn" : "good-text"}>(${sums.cost > base.cost ? "+" :
+        "−"}${money(Math.abs(sums.cost - base.cost))})</span>`}</p></article>`;
 }
 
 function PairRow({ left, right }) {
@@ -74,13 +93,16 @@ function PairRow({ left, right }) {
   const equal = same(left, right);
   return html`<div role="listitem" class="pairrow ${equal ? "" : "differs"}">
     <button class="pairline" aria-expanded=${String(open)} onClick=${() => setOpen(!open)}>
-      <${Cell} step=${left} /><span class="mark" aria-hidden="true">${!left ? "+" : !right ? "−" : equal ? "" : "≠"}</span><${Cell} step=${right} />
+      <${Cell} step=${left} /><span class="mark" aria-hidden="true">${!left ? "+" : !right ? "−" : equal ? ""
+        : "≠"}</span><${Cell} step=${right} />
       <span class="hidden">${equal ? "equal" : "differs"}</span></button>
-    ${open && html`<div class="pad"><${Diff} left=${asText(content(left))} right=${asText(content(right))} /></div>`}
+    ${open && html`<div class="pad"><${Diff} left=${asText(content(left))} right=${asText(content(right))} />
+      </div>`}
   </div>`;
 }
 
-const content = (step) => (!step ? "" : step.failure ? { failure: step.failure } : step.type === "llm" ? step.value?.message ?? step.value : step.value ?? step.given ?? "");
+const content = (step) => (!step ? "" : step.failure ? { failure: step.failure } : step.type === "llm" ?
+  step.value?.message ?? step.value : step.value ?? step.given ?? "");
 
 function brief(step) {
   if (step.failure) return step.failure.message;
@@ -92,5 +114,6 @@ function brief(step) {
 function Cell({ step }) {
   if (!step) return html`<span class="cell soft">–</span>`;
   const [verb, what] = words(step);
-  return html`<span class="cell"><b class="v-${step.type}">${verb}</b> ${what} <span class="soft">${brief(step)}</span>${step.meta?.edited && html` <span class="tag">edited</span>`}</span>`;
+  return html`<span class="cell"><b class="v-${step.type}">${verb}</b> ${what} <span
+    class="soft">${brief(step)}</span>${step.meta?.edited && html` <span class="tag">edited</span>`}</span>`;
 }

@@ -19,7 +19,8 @@ export function ObjectsPage() {
   const [failed, setFailed] = useState("");
   useEffect(() => {
     document.title = "Objects · agentdur";
-    get("/services").then((all) => setServices(all.services.filter((one) => one.ty !== "Service").map((one) => one.name)), () => {});
+    get("/services").then((all) => setServices(all.services.filter((one) =>
+      one.ty !== "Service").map((one) => one.name)), () => {});
   }, []);
   useEffect(() => poll(4, async () => {
     try {
@@ -31,37 +32,61 @@ export function ObjectsPage() {
   }), [service, needle]);
   return html`<div class="stack">
     <div class="head"><h1>Objects</h1><span class="grow"></span>
-      <select aria-label="Service" value=${service} onChange=${(e) => setQuery({ service: e.target.value })}><option value="">all services</option>${services.map((one) => html`<option value=${one}>${one}</option>`)}</select>
-      <input type="search" data-filter placeholder="Filter keys" aria-label="Filter keys" value=${needle} onInput=${(e) => setQuery({ q: e.target.value })} /></div>
+      <select aria-label="Service" value=${service} onChange=${(e) =>
+        setQuery({ service: e.target.value })}><option value="">all services</option>${services.map((one) =>
+        html`<option value=${one}>${one}</option>`)}</select>
+      <input type="search" data-filter placeholder="Filter keys" aria-label="Filter keys" value=${needle}
+        onInput=${(e) => setQuery({ q: e.target.value })} /></div>
     ${failed && html`<p class="note failed" role="alert">${failed}</p>`}
-    ${found && !found.length && html`<div class="card empty"><b>No keys</b>Objects and workflows are here as soon as they have state, or somebody holds them.</div>`}
-    ${found?.length > 0 && html`<div class="card scroll"><table class="table stacks"><thead><tr><th>Key</th><th>Held by</th><th class="right">Waiting</th><th class="right">State</th></tr></thead>
-      <tbody>${found.map((one) => html`<tr key=${`${one.service}/${one.key}`}><td class="main"><a class="rowlink mono" href=${href(`/objects/${seg(one.service)}/${seg(one.key)}`)}><span class="soft">${one.service} /</span> ${one.key || "(empty)"}</a></td>
-        <td>${one.holder ? html`<a class="mono small" href=${href(`/invocations/${one.holder}`)}>${short(one.holder)}</a>` : html`<span class="soft">free</span>`}</td>
-        <td class="right num">${one.waiting || ""}</td><td class="right num">${one.values ? plural(one.values, "value") : ""}</td></tr>`)}</tbody></table></div>`}
+    ${found && !found.length && html`<div class="card empty">
+      <b>No keys</b>Objects and workflows are here as soon as they have state, or somebody holds them.</div>`}
+    ${found?.length > 0 && html`<div class="card scroll"><table
+      class="table stacks"><thead><tr><th>Key</th><th>Held by</th><th class="right">Waiting</th>
+      <th class="right">State</th></tr></thead>
+      <tbody>${found.map((one) => html`<tr key=${`${one.service}/${one.key}`}>
+        <td class="main">
+        <a class="rowlink mono" href=${href(`/objects/${seg(one.service)}/${seg(one.key)}`)}>
+        <span class="soft">${one.service} /</span> ${one.key || "(empty)"}</a></td>
+        <td>${one.holder ? html`<a class="mono small" href=${href(`/invocations/${one.holder}`)}>
+          ${short(one.holder)}</a>` : html`<span class="soft">free</span>`}</td>
+        <td class="right num">${one.waiting || ""}</td><td class="right num">${one.values ?
+          plural(one.values, "value") : ""}</td></tr>`)}</tbody></table></div>`}
     ${found?.length >= MOST && html`<p class="soft small">The first ${MOST}; filter for others.</p>`}
   </div>`;
 }
 
 /** Keys with state, a holder or an inbox. */
 async function keys(service, needle) {
-  const where = (name, key) => [service ? `${name} = ${lit(service)}` : `NOT starts_with(${name}, 'agentdur.')`, needle ? `${key} LIKE ${lit(`%${needle}%`)}` : ""].filter(Boolean).join(" AND ");
+  const where = (name, key) => [service ? `${name} = ${lit(service)}` :
+    `NOT starts_with(${name}, 'agentdur.')`, needle ? `${key} LIKE ${lit(`%${needle}%`)}` :
+    ""].filter(Boolean).join(" AND ");
   const at = where("service_name", "service_key");
   const [state, held, inbox] = await Promise.all([
-    sql(`SELECT service_name, service_key, COUNT(*) AS n FROM state WHERE ${at} GROUP BY service_name, service_key ORDER BY service_name, service_key LIMIT ${MOST}`),
-    sql(`SELECT service_name, service_key, invocation_id FROM sys_keyed_service_status WHERE ${at} LIMIT ${MOST}`),
-    sql(`SELECT service_name, service_key, COUNT(*) AS n FROM sys_inbox WHERE ${at} GROUP BY service_name, service_key LIMIT ${MOST}`),
+    sql(`SELECT service_name, service_key, COUNT(*) AS n
+      FROM state
+      WHERE ${at}
+      GROUP BY service_name, service_key
+      ORDER BY service_name, service_key LIMIT ${MOST}`),
+    sql(`SELECT service_name, service_key, invocation_id
+      FROM sys_keyed_service_status
+      WHERE ${at} LIMIT ${MOST}`),
+    sql(`SELECT service_name, service_key, COUNT(*) AS n
+      FROM sys_inbox
+      WHERE ${at}
+      GROUP BY service_name, service_key LIMIT ${MOST}`),
   ]);
   const all = new Map();
   const place = (row) => {
     const id = JSON.stringify([row.service_name, row.service_key]);
-    if (!all.has(id)) all.set(id, { service: row.service_name, key: row.service_key ?? "", values: 0, waiting: 0, holder: "" });
+    if (!all.has(id)) all.set(id, { service: row.service_name, key: row.service_key ?? "", values: 0,
+      waiting: 0, holder: "" });
     return all.get(id);
   };
   for (const row of held) place(row).holder = row.invocation_id;
   for (const row of inbox) place(row).waiting = row.n;
   for (const row of state) place(row).values = row.n;
-  return [...all.values()].sort((a, b) => b.waiting - a.waiting || !!b.holder - !!a.holder || (a.service + a.key < b.service + b.key ? -1 : 1)).slice(0, MOST);
+  return [...all.values()].sort((a, b) => b.waiting - a.waiting || !!b.holder - !!a.holder ||
+    (a.service + a.key < b.service + b.key ? -1 : 1)).slice(0, MOST);
 }
 
 export function ObjectPage({ service, key_: key }) {
@@ -74,8 +99,14 @@ export function ObjectPage({ service, key_: key }) {
         get(`/services/${seg(service)}/state?object_key=${seg(key)}`),
         get(`/invocations?service=${seg(service)}&key=${seg(key)}&limit=50`),
         sql(`SELECT invocation_id FROM sys_keyed_service_status WHERE ${at}`),
-        sql(`SELECT id, sequence_number, created_at FROM sys_inbox WHERE ${at} ORDER BY sequence_number LIMIT 200`),
-        sql(`SELECT key, completed, completion_success_value_utf8, completion_failure FROM sys_promise WHERE ${at} ORDER BY key`),
+        sql(`SELECT id, sequence_number, created_at
+          FROM sys_inbox
+          WHERE ${at}
+          ORDER BY sequence_number LIMIT 200`),
+        sql(`SELECT key, completed, completion_success_value_utf8, completion_failure
+          FROM sys_promise
+          WHERE ${at}
+          ORDER BY key`),
       ]);
       setAll({ state, runs: runs.invocations, holder: held[0]?.invocation_id, inbox, promises });
       setFailed("");
@@ -90,19 +121,43 @@ export function ObjectPage({ service, key_: key }) {
   if (!all) return html`<p class=${failed ? "note failed" : "soft"}>${failed || "…"}</p>`;
   const by = Object.fromEntries(all.runs.map((one) => [one.id, one]));
   return html`<div class="stack">
-    <div class="head"><div class="grow"><p class="small soft crumbs"><a href=${href(`/objects?service=${seg(service)}`)}>${service}</a></p><h1>${key || "(empty key)"}</h1></div><a class="button" href=${href(`/invocations?service=${seg(service)}&key=${seg(key)}`)}>Invocations</a></div>
+    <div class="head"><div class="grow"><p class="small soft crumbs">
+      <a href=${href(`/objects?service=${seg(service)}`)}>${service}</a></p><h1>${key ||
+      "(empty key)"}</h1></div>
+      <a class="button" href=${href(`/invocations?service=${seg(service)}&key=${seg(key)}`)}>Invocations</a>
+      </div>
     ${failed && html`<p class="note failed" role="alert">${failed}</p>`}
     <div class="cols">
       <section class="card"><header><h2>Lock</h2></header><div class="pad">${all.holder
-        ? html`<p>Held by <a class="mono" href=${href(`/invocations/${all.holder}`)}>${by[all.holder]?.target_handler_name ?? ""} ${short(all.holder)}</a></p>${by[all.holder] && html`<p class="row"><${Status} run=${by[all.holder]} /><span class="small">${aboutRun(by[all.holder])}</span></p>`}`
+        ? html`<p>Held by <a class="mono"
+          href=${href(`/invocations/${all.holder}`)}>${by[all.holder]?.target_handler_name ??
+          ""} ${short(all.holder)}</a></p>
+          ${by[all.holder] && html`<p class="row"><${Status} run=${by[all.holder]} />
+          <span class="small">${aboutRun(by[all.holder])}</span></p>`}`
         : html`<p class="soft">Free: the next exclusive handler begins at once.</p>`}</div></section>
-      <section class="card"><header><h2>Inbox</h2><span class="tag num">${all.inbox.length}</span></header><div class="pad">${all.inbox.length
-        ? html`<ol class="plainlist">${all.inbox.map((one, i) => html`<li key=${one.id}><span class="soft num">${i + 1}.</span> <a class="mono" href=${href(`/invocations/${one.id}`)}>${by[one.id]?.target_handler_name ?? ""} ${short(one.id)}</a> <span class="soft small">waits ${span(now.value - ms(one.created_at))}</span></li>`)}</ol>`
+      <section class="card"><header><h2>Inbox</h2><span class="tag num">${all.inbox.length}</span></header>
+        <div class="pad">${all.inbox.length
+        ? html`<ol class="plainlist">${all.inbox.map((one, i) =>
+          html`<li key=${one.id}><span class="soft num">${i + 1}.</span> <a class="mono"
+          href=${href(`/invocations/${one.id}`)}>${by[one.id]?.target_handler_name ??
+          ""} ${short(one.id)}</a> <span
+          class="soft small">waits ${span(now.value - ms(one.created_at))}</span></li>`)}</ol>`
         : html`<p class="soft">Nobody waits.</p>`}</div></section>
     </div>
     <${State} service=${service} object=${key} state=${all.state} onDone=${load} />
-    ${all.promises.length > 0 && html`<section class="card"><header><h2>Promises</h2></header><ul class="plainlist pad">${all.promises.map((one) => html`<li key=${one.key}><b class="mono">${one.key}</b> ${one.completed ? html`<span class="tag">${one.completion_failure ? "rejected" : "resolved"}</span> <code>${one.completion_failure ?? one.completion_success_value_utf8}</code>` : html`<span class="status is-suspended">open</span>`}</li>`)}</ul></section>`}
-    <section class="card"><header><h2>Recent invocations</h2></header>${all.runs.length ? html`<div class="scroll"><table class="table stacks"><tbody>${all.runs.slice(0, 20).map((one) => html`<tr key=${one.id}><td><${Status} run=${one} /></td><td class="main"><a class="mono" href=${href(`/invocations/${one.id}`)}>${one.target_handler_name} · ${short(one.id)}</a></td><td class="about small">${aboutRun(one)}</td><td class="right soft nowrap">${ago(ms(one.created_at))}</td></tr>`)}</tbody></table></div>` : html`<p class="pad soft">None.</p>`}</section>
+    ${all.promises.length > 0 && html`<section class="card"><header><h2>Promises</h2></header>
+      <ul class="plainlist pad">${all.promises.map((one) =>
+      html`<li key=${one.key}><b class="mono">${one.key}</b> ${one.completed ?
+      html`<span class="tag">${one.completion_failure ? "rejected" : "resolved"}</span> <code>
+      ${one.completion_failure ?? one.completion_success_value_utf8}</code>` :
+      html`<span class="status is-suspended">open</span>`}</li>`)}</ul></section>`}
+    <section class="card"><header><h2>Recent invocations</h2></header>${all.runs.length ?
+      html`<div class="scroll"><table class="table stacks"><tbody>${all.runs.slice(0, 20).map((one) =>
+      html`<tr key=${one.id}><td><${Status} run=${one} /></td>
+      <td class="main"><a class="mono" href=${href(`/invocations/${one.id}`)}>
+      ${one.target_handler_name} · ${short(one.id)}</a></td><td class="about small">${aboutRun(one)}</td>
+      <td class="right soft nowrap">${ago(ms(one.created_at))}</td></tr>`)}</tbody></table></div>` :
+      html`<p class="pad soft">None.</p>`}</section>
   </div>`;
 }
 
@@ -110,26 +165,41 @@ export function ObjectPage({ service, key_: key }) {
 function State({ service, object, state, onDone }) {
   const names = Object.keys(state.state);
   const save = async (values, title) => {
-    const done = await attempt(() => post(`/services/${seg(service)}/state`, { object_key: object, version: state.version, new_state: values }), title);
+    const done = await attempt(() => post(`/services/${seg(service)}/state`, { object_key: object,
+      version: state.version, new_state: values }), title);
     if (done) setTimeout(onDone, 200);
   };
   const edit = async (name) => {
     const old = name === null ? "" : text(state.state[name]);
     const said = await ask({
-      title: name === null ? "New value" : `Edit ${name}`, text: "It takes effect when no exclusive handler runs, unless the state has changed until then.", action: "Save",
-      fields: [...(name === null ? [{ name: "name", label: "Name" }] : []), { name: "value", label: "Value (text, mostly JSON)", rows: 8, value: old }],
+      title: name === null ? "New value" : `Edit ${name}`,
+        text: "It takes effect when no exclusive handler runs, unless the state has changed until then.",
+        action: "Save",
+      fields: [...(name === null ? [{ name: "name", label: "Name" }] : []), { name: "value",
+        label: "Value (text, mostly JSON)", rows: 8, value: old }],
     });
-    if (said && (name ?? said.name)) save({ ...state.state, [name ?? said.name]: said.value }, "The edit is accepted.");
+    if (said && (name ?? said.name)) save({ ...state.state, [name ?? said.name]: said.value },
+      "The edit is accepted.");
   };
   const remove = async (name) => {
     if (!(await ask({ title: `Delete ${name}?`, action: "Delete", danger: true }))) return;
     const { [name]: _, ...rest } = state.state;
     save(rest, "The edit is accepted.");
   };
-  const clear = async () => (await ask({ title: "Clear all state of this key?", action: "Clear", danger: true })) && save({}, "The edit is accepted.");
-  return html`<section class="card"><header><h2>State</h2><span class="tag num">${plural(names.length, "value")}</span><span class="grow"></span><button onClick=${() => edit(null)}>Add…</button>${names.length > 0 && html`<button class="danger" onClick=${clear}>Clear…</button>`}</header>
-    ${names.length ? html`<div class="scroll"><table class="table stacks"><tbody>${names.map((name) => html`<tr key=${name}><td class="main mono"><b>${name}</b><br /><span class="small soft">${bytes(text(state.state[name]).length)}</span></td><td class="about wide"><${Value} value=${parsed(text(state.state[name]))} label=${name} /></td>
-      <td class="right nowrap"><button onClick=${() => edit(name)} aria-label=${`edit ${name}`}>Edit…</button> <button class="danger" onClick=${() => remove(name)} aria-label=${`delete ${name}`}>Delete…</button></td></tr>`)}</tbody></table></div>` : html`<p class="pad soft">There is none.</p>`}</section>`;
+  const clear = async () => (await ask({ title: "Clear all state of this key?", action: "Clear",
+    danger: true })) && save({}, "The edit is accepted.");
+  return html`<section class="card"><header><h2>State</h2><span class="tag num">${plural(names.length,
+    "value")}</span><span class="grow"></span><button onClick=${() =>
+    edit(null)}>Add…</button>${names.length > 0 &&
+    html`<button class="danger" onClick=${clear}>Clear…</button>`}</header>
+    ${names.length ? html`<div class="scroll"><table class="table stacks"><tbody>${names.map((name) =>
+      html`<tr key=${name}><td class="main mono"><b>${name}</b><br />
+      <span class="small soft">${bytes(text(state.state[name]).length)}</span></td>
+      <td class="about wide"><${Value} value=${parsed(text(state.state[name]))} label=${name} /></td>
+      <td class="right nowrap"><button onClick=${() =>
+        edit(name)} aria-label=${`edit ${name}`}>Edit…</button> <button class="danger" onClick=${() =>
+        remove(name)} aria-label=${`delete ${name}`}>Delete…</button></td></tr>`)}</tbody></table></div>` :
+        html`<p class="pad soft">There is none.</p>`}</section>`;
 }
 
 const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));

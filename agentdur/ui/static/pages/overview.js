@@ -7,7 +7,8 @@ import { STATUSES, Status, word } from "../parts/status.js";
 import { Columns } from "../parts/chart.js";
 import { aboutRun } from "./runs.js";
 
-const WINDOWS = { "1h": ["1 hour", 60, "last hour"], "1d": ["24 hours", 1800, "last day"], "7d": ["7 days", 10800, "last week"] };
+const WINDOWS = { "1h": ["1 hour", 60, "last hour"], "1d": ["24 hours", 1800, "last day"],
+  "7d": ["7 days", 10800, "last week"] };
 const OURS = "NOT starts_with(target_service_name, 'agentdur.')";
 
 export function OverviewPage() {
@@ -27,51 +28,93 @@ export function OverviewPage() {
     });
   }, [span]);
   return html`<div class="stack">
-    <div class="head"><h1>Overview</h1><span class="grow"></span><div class="segments" role="group" aria-label="Window">${Object.entries(WINDOWS).map(([name, [, , text]]) => html`<button key=${name} aria-pressed=${String(name === span)} onClick=${() => setQuery({ window: name })}>${text}</button>`)}</div></div>
+    <div class="head"><h1>Overview</h1><span class="grow"></span>
+      <div class="segments" role="group"
+      aria-label="Window">${Object.entries(WINDOWS).map(([name, [, , text]]) =>
+      html`<button key=${name} aria-pressed=${String(name === span)}
+      onClick=${() => setQuery({ window: name })}>${text}</button>`)}</div></div>
     ${failed && html`<p class="note failed" role="alert">${failed}</p>`}
     ${!data ? !failed && html`<p class="soft">…</p>` : html`
       <${Gauges} now=${data.now} ended=${data.ended} />
       <div class="cols wide">
-        <section class="card"><header><h2>Ended</h2><span class="grow"></span><span class="small soft num">${count(data.ended.success)} well, ${count(data.ended.failure)} failed</span></header><div class="pad"><${Columns} data=${data.rate} parts=${[["success", "ok"], ["failure", "failed"]]} bucket=${bucket} label="Invocations that ended, over time" /></div></section>
-        <section class="card"><header><h2>Spend</h2><span class="grow"></span><span class="small soft num">${money(data.spend.cost) || "$0"} · ${count(data.spend.tokens)} tokens · ${plural(data.spend.calls, "model call")}</span></header><div class="pad"><${Columns} data=${data.cost} parts=${[["cost", "llm"]]} bucket=${bucket} label="Spend over time" show=${money} /></div></section>
+        <section class="card"><header><h2>Ended</h2><span class="grow"></span>
+          <span class="small soft num">
+          ${count(data.ended.success)} well, ${count(data.ended.failure)} failed</span></header>
+          <div class="pad"><${Columns} data=${data.rate} parts=${[["success", "ok"],
+          ["failure", "failed"]]} bucket=${bucket} label="Invocations that ended, over time" /></div>
+          </section>
+        <section class="card"><header><h2>Spend</h2><span class="grow"></span>
+          <span class="small soft num">${money(data.spend.cost) ||
+          "$0"} · ${count(data.spend.tokens)} tokens · ${plural(data.spend.calls, "model call")}</span>
+          </header><div class="pad"><${Columns} data=${data.cost} parts=${[["cost",
+          "llm"]]} bucket=${bucket} label="Spend over time" show=${money} /></div></section>
       </div>
       <div class="cols wide">
-        <${Spend} title="By service" rows=${data.byService} link=${(row) => `/invocations?service=${seg(row.name)}`} />
+        <${Spend} title="By service" rows=${data.byService} link=${(row) =>
+          `/invocations?service=${seg(row.name)}`} />
         <${Spend} title="By model" rows=${data.byModel} />
-        <${Spend} title="By session" rows=${data.bySession} link=${(row) => `/sessions/${seg(row.service)}/${seg(row.key)}`} />
+        <${Spend} title="By session" rows=${data.bySession} link=${(row) =>
+          `/sessions/${seg(row.service)}/${seg(row.key)}`} />
         <${Spend} title="Dearest runs" rows=${data.dearest} link=${(row) => `/invocations/${row.id}`} />
       </div>
       <section class="card"><header><h2>Needs a look</h2></header>${data.trouble.length
-        ? html`<div class="scroll"><table class="table stacks"><tbody>${data.trouble.map((one) => html`<tr key=${one.id}><td><${Status} run=${one} /></td><td class="main"><a class="rowlink mono" href=${href(`/invocations/${one.id}`)}>${one.target}</a></td><td class="about small">${aboutRun(one)}</td><td class="right nowrap soft">${ago(ms(one.modified_at))}</td></tr>`)}</tbody></table></div>`
+        ? html`<div class="scroll"><table class="table stacks"><tbody>${data.trouble.map((one) =>
+          html`<tr key=${one.id}><td><${Status} run=${one} /></td>
+          <td class="main"><a class="rowlink mono" href=${href(`/invocations/${one.id}`)}>${one.target}</a>
+          </td><td class="about small">${aboutRun(one)}</td>
+          <td class="right nowrap soft">${ago(ms(one.modified_at))}</td></tr>`)}</tbody></table></div>`
         : html`<p class="pad soft">Nothing retries, is paused, or failed lately.</p>`}</section>`}
   </div>`;
 }
 
 function Gauges({ now, ended }) {
   const all = { ...now, succeeded: ended.success, failed: ended.failure };
-  return html`<div class="gauges">${STATUSES.map((name) => html`<a key=${name} class="gauge is-${name} ${all[name] ? "" : "none"}" href=${href(`/invocations?status=${name}`)}><b class="num">${count(all[name] ?? 0)}</b><span>${word(name)}</span></a>`)}</div>`;
+  return html`<div class="gauges">${STATUSES.map((name) => html`<a key=${name}
+    class="gauge is-${name} ${all[name] ? "" : "none"}"
+    href=${href(`/invocations?status=${name}`)}><b class="num">${count(all[name] ?? 0)}</b>
+    <span>${word(name)}</span></a>`)}</div>`;
 }
 
 function Spend({ title, rows, link }) {
   const most = Math.max(...rows.map((row) => row.cost ?? 0), 1e-12);
-  return html`<section class="card"><header><h2>${title}</h2></header><div class="pad stack tight">${rows.length
-    ? rows.map((row) => html`<div class="spend" key=${row.id ?? row.name}><div class="row"><span class="grow name mono">${link ? html`<a href=${href(link(row))}>${row.name}</a>` : row.name}</span><span class="small soft num nowrap">${count(row.tokens)} tokens</span><b class="num">${money(row.cost ?? 0)}</b></div><div class="meter" aria-hidden="true"><i style=${{ width: `${(100 * (row.cost ?? 0)) / most}%` }}></i></div></div>`)
+  return html`<section class="card"><header><h2>${title}</h2></header>
+    <div class="pad stack tight">${rows.length
+    ? rows.map((row) => html`<div class="spend" key=${row.id ?? row.name}>
+      <div class="row"><span class="grow name mono">${link ? html`<a href=${href(link(row))}>${row.name}</a>`
+      : row.name}</span><span class="small soft num nowrap">${count(row.tokens)} tokens</span>
+      <b class="num">${money(row.cost ?? 0)}</b></div>
+      <div class="meter" aria-hidden="true"><i style=${{ width: `${(100 * (row.cost ?? 0)) / most}%` }}></i>
+      </div></div>`)
     : html`<p class="soft">No model was asked.</p>`}</div></section>`;
 }
 
-const SUMS = "SUM(cost) AS cost, SUM(input_tokens) AS tin, SUM(output_tokens) AS tout, SUM(llm_calls) AS calls";
+const SUMS = `SUM(cost) AS cost, SUM(input_tokens) AS tin, SUM(output_tokens) AS tout,
+  SUM(llm_calls) AS calls`;
 
 async function load(length, bucket) {
   const since = `created_at > now() - INTERVAL '${length}' AND ${OURS}`;
-  const at = (column) => `to_unixtime(date_bin(INTERVAL '${bucket} seconds', ${column}, TIMESTAMP '1970-01-01T00:00:00'))`;
+  const at = (column) =>
+    `to_unixtime(date_bin(INTERVAL '${bucket} seconds', ${column}, TIMESTAMP '1970-01-01T00:00:00'))`;
   const spent = `FROM sys_invocation WHERE ${since} AND llm_calls > 0`;
   const [now, rate, cost, service, session, dear, models, broken, lost] = await Promise.all([
-    sql(`SELECT status, COUNT(*) AS n FROM sys_invocation WHERE status <> 'completed' AND ${OURS} GROUP BY status`),
-    sql(`SELECT ${at("completed_at")} AS t, completion_result AS r, COUNT(*) AS n FROM sys_invocation_status WHERE status = 'completed' AND completed_at > now() - INTERVAL '${length}' AND ${OURS} GROUP BY 1, 2`),
+    sql(`SELECT status, COUNT(*) AS n
+      FROM sys_invocation
+      WHERE status <> 'completed' AND ${OURS}
+      GROUP BY status`),
+    sql(`SELECT ${at("completed_at")} AS t, completion_result AS r, COUNT(*) AS n
+      FROM sys_invocation_status
+      WHERE status = 'completed' AND completed_at > now() - INTERVAL '${length}' AND ${OURS}
+      GROUP BY 1, 2`),
     sql(`SELECT ${at("created_at")} AS t, ${SUMS} ${spent} GROUP BY 1`),
-    sql(`SELECT target_service_name AS name, ${SUMS} ${spent} GROUP BY target_service_name ORDER BY cost DESC NULLS LAST LIMIT 6`),
-    sql(`SELECT target_service_name AS service, target_service_key AS key, ${SUMS} ${spent} AND target_handler_name = 'turn' AND target_service_key IS NOT NULL GROUP BY target_service_name, target_service_key ORDER BY cost DESC NULLS LAST LIMIT 6`),
-    sql(`SELECT id, target AS name, cost, input_tokens AS tin, output_tokens AS tout ${spent} ORDER BY cost DESC NULLS LAST LIMIT 6`),
+    sql(`SELECT target_service_name AS name, ${SUMS} ${spent}
+      GROUP BY target_service_name
+      ORDER BY cost DESC NULLS LAST LIMIT 6`),
+    sql(`SELECT target_service_name AS service, target_service_key AS key, ${SUMS} ${spent}
+      AND target_handler_name = 'turn' AND target_service_key IS NOT NULL
+      GROUP BY target_service_name, target_service_key
+      ORDER BY cost DESC NULLS LAST LIMIT 6`),
+    sql(`SELECT id, target AS name, cost, input_tokens AS tin, output_tokens AS tout ${spent}
+      ORDER BY cost DESC NULLS LAST LIMIT 6`),
     byModel(length),
     get("/invocations?status=backing-off&status=paused&limit=15"),
     get("/invocations?status=failed&limit=8"),
@@ -85,15 +128,30 @@ async function load(length, bucket) {
     byTime.set(row.t, { ...byTime.get(row.t), t: row.t, [row.r]: row.n });
   }
   return {
-    now: Object.fromEntries(now.map((row) => [row.status, row.n])), ended, rate: [...byTime.values()], cost: cost.map((row) => ({ t: row.t, cost: row.cost ?? 0 })),
-    spend: { cost: cost.reduce((sum, row) => sum + (row.cost ?? 0), 0), tokens: cost.reduce((sum, row) => sum + tokens(row), 0), calls: cost.reduce((sum, row) => sum + (row.calls ?? 0), 0) },
-    byService: named(service), bySession: named(session).map((row) => ({ ...row, name: `${row.service} / ${row.key}`, id: `${row.service}/${row.key}` })), dearest: named(dear), byModel: models,
+    now: Object.fromEntries(now.map((row) => [row.status, row.n])), ended, rate: [...byTime.values()],
+      cost: cost.map((row) => ({ t: row.t, cost: row.cost ?? 0 })),
+    spend: { cost: cost.reduce((sum, row) => sum + (row.cost ?? 0), 0),
+      tokens: cost.reduce((sum, row) => sum + tokens(row), 0),
+      calls: cost.reduce((sum, row) => sum + (row.calls ?? 0), 0) },
+    byService: named(service), bySession: named(session).map((row) =>
+      ({ ...row, name: `${row.service} / ${row.key}`, id: `${row.service}/${row.key}` })),
+      dearest: named(dear), byModel: models,
     trouble: [...broken.invocations, ...lost.invocations],
   };
 }
 
 /** The newest model steps, summed by their model. */
 async function byModel(length) {
-  const rows = await sql(`SELECT j.meta_json ->> 'model' AS model, SUM(CAST(j.meta_json ->> 'cost' AS DOUBLE)) AS cost, SUM(CAST(j.meta_json ->> 'prompt_tokens' AS BIGINT)) AS tin, SUM(CAST(j.meta_json ->> 'completion_tokens' AS BIGINT)) AS tout FROM sys_journal j JOIN sys_invocation i ON i.id = j.id WHERE i.llm_calls > 0 AND i.created_at > now() - INTERVAL '${length}' AND j.meta_json ->> 'model' IS NOT NULL GROUP BY 1 ORDER BY cost DESC NULLS LAST LIMIT 6`);
-  return rows.map((row) => ({ name: row.model, cost: row.cost ?? 0, tokens: (row.tin ?? 0) + (row.tout ?? 0) }));
+  const rows = await sql(`SELECT j.meta_json ->> 'model' AS model,
+    SUM(CAST(j.meta_json ->> 'cost' AS DOUBLE)) AS cost,
+    SUM(CAST(j.meta_json ->> 'prompt_tokens' AS BIGINT)) AS tin,
+    SUM(CAST(j.meta_json ->> 'completion_tokens' AS BIGINT)) AS tout
+    FROM sys_journal j
+    JOIN sys_invocation i ON i.id = j.id
+    WHERE i.llm_calls > 0 AND i.created_at > now() - INTERVAL '${length}'
+      AND j.meta_json ->> 'model' IS NOT NULL
+    GROUP BY 1
+    ORDER BY cost DESC NULLS LAST LIMIT 6`);
+  return rows.map((row) => ({ name: row.model, cost: row.cost ?? 0,
+    tokens: (row.tin ?? 0) + (row.tout ?? 0) }));
 }

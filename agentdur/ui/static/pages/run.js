@@ -20,7 +20,8 @@ export function RunPage({ id }) {
   }, [about?.target]);
   if (!about) {
     return error
-      ? html`<div class="card empty"><b>${error.status === 404 ? "No such run" : "This run cannot be shown"}</b>${error.message}</div>`
+      ? html`<div class="card empty"><b>${error.status === 404 ? "No such run" :
+        "This run cannot be shown"}</b>${error.message}</div>`
       : html`<p class="soft" aria-busy="true">…</p>`;
   }
   return html`<div class="stack">
@@ -40,8 +41,13 @@ function Head({ run, about }) {
     <div class="head">
       <div class="grow">
         <p class="small soft mono crumbs"><a href=${href("/invocations")}>invocations</a> / ${about.id}
-          <button class="icon" aria-label="copy id" onClick=${() => navigator.clipboard?.writeText(about.id)}>copy</button></p>
-        <h1><a class="ink" href=${href(`/services/${seg(about.target_service_name)}`)}>${about.target_service_name}</a>${keyed && html`<span class="soft"> / </span><a class="ink" href=${href(`/objects/${seg(about.target_service_name)}/${seg(about.target_service_key)}`)}>${about.target_service_key}</a>`}<span class="soft"> / </span>${about.target_handler_name}</h1>
+          <button class="icon" aria-label="copy id" onClick=${() =>
+            navigator.clipboard?.writeText(about.id)}>copy</button></p>
+        <h1><a class="ink" href=${href(`/services/${seg(about.target_service_name)}`)}>
+          ${about.target_service_name}</a>${keyed && html`<span class="soft"> / </span>
+          <a class="ink"
+          href=${href(`/objects/${seg(about.target_service_name)}/${seg(about.target_service_key)}`)}>
+          ${about.target_service_key}</a>`}<span class="soft"> / </span>${about.target_handler_name}</h1>
       </div>
       ${!over && run.live.value && html`<span class="live">LIVE</span>`}
       <${Status} run=${about} />
@@ -52,12 +58,18 @@ function Head({ run, about }) {
         <${Fact} name=${over ? "Took" : "Running for"} value=${span(long)} />
         <${Fact} name="Attempts" value=${about.attempt > 1 ? about.attempt : null} />
         <${Fact} name="Model calls" value=${sums.calls ? `∑ ${sums.calls}` : null} />
-        <${Fact} name="Tokens" value=${sums.calls ? `${count(sums.prompt)} in, ${count(sums.completion)} out` : null} />
+        <${Fact} name="Tokens" value=${sums.calls ? `${count(sums.prompt)} in, ${count(sums.completion)} out`
+          : null} />
         <${Fact} name="Cost" value=${money(sums.cost)} />
         <${Fact} name="Children" value=${children.length || null} />
-        <${Fact} name="Called by" value=${about.invoked_by_id ? html`<a class="mono" href=${href(`/invocations/${about.invoked_by_id}`)}>${short(about.invoked_by_id)}</a>` : about.invoked_by} />
-        <${Fact} name="Restarted from" value=${about.restarted_from && html`<a class="mono" href=${href(`/compare?a=${about.restarted_from}&b=${about.id}`)}>${short(about.restarted_from)}</a>`} />
-        <${Fact} name="Starts" value=${about.status === "scheduled" ? until(ms(about.scheduled_start_at)) : null} />
+        <${Fact} name="Called by" value=${about.invoked_by_id ?
+          html`<a class="mono" href=${href(`/invocations/${about.invoked_by_id}`)}>
+          ${short(about.invoked_by_id)}</a>` : about.invoked_by} />
+        <${Fact} name="Restarted from" value=${about.restarted_from &&
+          html`<a class="mono" href=${href(`/compare?a=${about.restarted_from}&b=${about.id}`)}>
+          ${short(about.restarted_from)}</a>`} />
+        <${Fact} name="Starts" value=${about.status === "scheduled" ? until(ms(about.scheduled_start_at)) :
+          null} />
         <${Fact} name="Deployment" value=${about.deployment_id} />
       </dl>
       <${Actions} about=${about} />
@@ -90,17 +102,29 @@ function Actions({ about }) {
   };
   const shown = ["resume", "pause", "cancel", "kill"].filter((name) => CAN[name].includes(about.status));
   return html`<div class="row actions">
-    ${shown.map((name) => html`<button key=${name} class=${name === "kill" ? "danger" : ""} onClick=${() => act(name)}>${name === "resume" && about.status === "backing-off" ? "Retry now" : WORDS[name][0]}</button>`)}
-    ${ended(about) && about.target_service_ty !== "Workflow" && html`<button onClick=${restart}>Restart as new</button>`}
+    ${shown.map((name) => html`<button key=${name} class=${name === "kill" ? "danger" : ""}
+      onClick=${() => act(name)}>${name === "resume" && about.status === "backing-off" ? "Retry now" :
+      WORDS[name][0]}</button>`)}
+    ${ended(about) && about.target_service_ty !== "Workflow" &&
+      html`<button onClick=${restart}>Restart as new</button>`}
   </div>`;
 }
 
 function Troubles({ about, id }) {
-  if (about.completion_failure) return html`<div class="note failed"><div class="grow"><b>Failed</b> <span class="mono">${about.completion_failure}</span></div></div>`;
-  if (about.status === "paused") return html`<div class="note paused"><div class="grow"><b>Paused</b>${about.last_failure ? html` after attempt ${about.attempt} failed: <span class="mono">${about.last_failure.message}</span>` : " by an operator"}. It goes on when it is resumed.</div></div>`;
+  if (about.completion_failure) return html`<div
+    class="note failed"><div class="grow"><b>Failed</b> <span class="mono">${about.completion_failure}</span>
+    </div></div>`;
+  if (about.status === "paused") return html`<div
+    class="note paused"><div class="grow"><b>Paused</b>${about.last_failure ?
+    html` after attempt ${about.attempt} failed: <span class="mono">${about.last_failure.message}</span>` :
+    " by an operator"}. It goes on when it is resumed.</div></div>`;
   if (about.status === "backing-off" && about.last_failure) {
-    return html`<${Failure} failure=${about.last_failure} title=${`Attempt ${about.attempt} failed`} about=${about} />`;
+    return html`<${Failure} failure=${about.last_failure} title=${`Attempt ${about.attempt} failed`}
+      about=${about} />`;
   }
-  if (about.status === "pending") return html`<div class="note idle"><div class="grow"><b>Queued</b> behind the invocation that holds this key: <a href=${href(`/objects/${seg(about.target_service_name)}/${seg(about.target_service_key ?? "")}`)}>see lock and inbox</a></div></div>`;
+  if (about.status === "pending") return html`<div
+    class="note idle"><div class="grow"><b>Queued</b> behind the invocation that holds this key: <a
+    href=${href(`/objects/${seg(about.target_service_name)}/${seg(about.target_service_key ??
+    "")}`)}>see lock and inbox</a></div></div>`;
   return null;
 }

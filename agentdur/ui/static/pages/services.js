@@ -16,15 +16,25 @@ export function ServicesPage() {
     document.title = "Services · agentdur";
     get("/services").then((all) => setFound(all.services), () => setFound([]));
   }, []);
-  const shown = (found ?? []).filter((one) => `${one.name} ${one.handlers.map((h) => h.name).join(" ")}`.toLowerCase().includes(needle.toLowerCase()));
+  const shown = (found ?? []).filter((one) =>
+    `${one.name} ${one.handlers.map((h) => h.name).join(" ")}`.toLowerCase().includes(needle.toLowerCase()));
   return html`<div class="stack">
-    <div class="head"><h1>Services</h1><span class="grow"></span><input type="search" data-filter placeholder="Filter" aria-label="Filter" value=${needle} onInput=${(e) => setNeedle(e.target.value)} /></div>
-    ${found && !shown.length && html`<div class="card empty"><b>No services</b>Serve an App, or register a deployment.</div>`}
+    <div class="head"><h1>Services</h1><span class="grow"></span>
+      <input type="search" data-filter placeholder="Filter" aria-label="Filter" value=${needle}
+      onInput=${(e) => setNeedle(e.target.value)} /></div>
+    ${found && !shown.length && html`<div class="card empty">
+      <b>No services</b>Serve an App, or register a deployment.</div>`}
     <div class="tiles">${shown.map((one) => html`<article class="card pad stack tight" key=${one.name}>
-      <div class="row"><h2><a class="rowlink" href=${href(`/services/${seg(one.name)}`)}>${one.name}</a></h2><span class="tag">${KINDS[one.ty] ?? one.ty}</span>${!one.public && html`<span class="tag">private</span>`}</div>
+      <div class="row"><h2><a class="rowlink" href=${href(`/services/${seg(one.name)}`)}>${one.name}</a></h2>
+        <span class="tag">${KINDS[one.ty] ?? one.ty}</span>${!one.public &&
+        html`<span class="tag">private</span>`}</div>
       ${one.documentation && html`<p class="small soft">${one.documentation}</p>`}
-      <ul class="plainlist">${one.handlers.map((h) => html`<li key=${h.name}><a class="mono" href=${href(`/services/${seg(one.name)}?handler=${seg(h.name)}`)}>${h.name}</a> <span class="soft small">${h.input_description === "none" ? "" : h.input_description}</span></li>`)}</ul>
-      <p class="small soft">${one.deployment_id ? html`<code>${one.deployment_id}</code>` : "in this process"} · revision ${one.revision}</p>
+      <ul class="plainlist">${one.handlers.map((h) =>
+        html`<li key=${h.name}>
+        <a class="mono" href=${href(`/services/${seg(one.name)}?handler=${seg(h.name)}`)}>${h.name}</a> <span
+        class="soft small">${h.input_description === "none" ? "" : h.input_description}</span></li>`)}</ul>
+      <p class="small soft">${one.deployment_id ? html`<code>${one.deployment_id}</code>` :
+        "in this process"} · revision ${one.revision}</p>
     </article>`)}</div>
   </div>`;
 }
@@ -43,15 +53,32 @@ export function ServicePage({ name }) {
   const handler = service.handlers.find((one) => one.name === chosen) ?? service.handlers[0];
   const policy = service.retry_policy;
   return html`<div class="stack">
-    <div class="head"><div class="grow"><p class="small soft crumbs"><a href=${href("/services")}>services</a></p><h1>${service.name}</h1></div>
-      <span class="tag">${KINDS[service.ty] ?? service.ty}</span><a class="button" href=${href(`/invocations?service=${seg(name)}`)}>Invocations</a>${service.ty !== "Service" && html`<a class="button" href=${href(`/objects?service=${seg(name)}`)}>Keys</a>`}</div>
+    <div class="head"><div class="grow"><p class="small soft crumbs">
+      <a href=${href("/services")}>services</a></p><h1>${service.name}</h1></div>
+      <span class="tag">${KINDS[service.ty] ??
+        service.ty}</span><a class="button" href=${href(`/invocations?service=${seg(name)}`)}>Invocations</a>
+        ${service.ty !== "Service" &&
+        html`<a class="button" href=${href(`/objects?service=${seg(name)}`)}>Keys</a>`}</div>
     ${service.documentation && html`<p class="soft">${service.documentation}</p>`}
-    <dl class="facts"><${Fact} name="Deployment" value=${service.deployment_id || "in this process"} /><${Fact} name="Revision" value=${service.revision} /><${Fact} name="Journal kept" value=${service.journal_retention} /><${Fact} name="Idempotency" value=${service.idempotency_retention} /><${Fact} name="Inactivity" value=${service.inactivity_timeout} />
-      <${Fact} name="Retries" value=${policy && `${policy.initial_interval} × ${policy.exponentiation_factor}, at most ${policy.max_interval}, ${policy.max_attempts ?? "endless"} attempts, then ${policy.on_max_attempts?.toLowerCase()}`} /></dl>
-    <section class="card"><header><h2>Playground</h2><div class="chips" role="group" aria-label="Handler">${service.handlers.map((one) => html`<button key=${one.name} class="chip" aria-pressed=${String(one === handler)} onClick=${() => setChosen(one.name)}>${one.name}</button>`)}</div></header>
-      <div class="pad"><${Playground} key=${handler.name} service=${service} handler=${handler} /></div></section>
+    <dl class="facts"><${Fact} name="Deployment" value=${service.deployment_id ||
+      "in this process"} /><${Fact} name="Revision" value=${service.revision} />
+      <${Fact} name="Journal kept" value=${service.journal_retention} />
+      <${Fact} name="Idempotency" value=${service.idempotency_retention} />
+      <${Fact} name="Inactivity" value=${service.inactivity_timeout} />
+      <${Fact} name="Retries" value=${policy &&
+        retries(policy)} /></dl>
+    <section class="card"><header><h2>Playground</h2><div class="chips" role="group"
+      aria-label="Handler">${service.handlers.map((one) =>
+      html`<button key=${one.name} class="chip" aria-pressed=${String(one === handler)}
+      onClick=${() => setChosen(one.name)}>${one.name}</button>`)}</div></header>
+      <div class="pad"><${Playground} key=${handler.name} service=${service} handler=${handler} /></div>
+        </section>
   </div>`;
 }
+
+const retries = (policy) =>
+  `${policy.initial_interval} × ${policy.exponentiation_factor}, at most ${policy.max_interval}, ` +
+  `${policy.max_attempts ?? "endless"} attempts, then ${policy.on_max_attempts?.toLowerCase()}`;
 
 function Playground({ service, handler }) {
   const keyed = service.ty !== "Service";
@@ -74,21 +101,28 @@ function Playground({ service, handler }) {
     }
     setWrong("");
     setBusy(true);
-    const made = await attempt(() => post("/invocations", { service: service.name, handler: handler.name, key: keyed ? key : null, input, has_input: takes }));
+    const made = await attempt(() => post("/invocations", { service: service.name, handler: handler.name,
+      key: keyed ? key : null, input, has_input: takes }));
     setBusy(false);
     if (made) go(`/invocations/${made.id}`);
   };
   return html`<form class="stack" onSubmit=${send}>
     ${handler.documentation && html`<p class="soft">${handler.documentation}</p>`}
-    ${keyed && html`<label class="field">Key<input required value=${key} onInput=${(e) => setKey(e.target.value)} placeholder="which one" /></label>`}
+    ${keyed && html`<label class="field">Key<input required value=${key} onInput=${(e) =>
+      setKey(e.target.value)} placeholder="which one" /></label>`}
     ${!takes ? html`<p class="soft small">It takes no input.</p>` : text !== null || !schema
-      ? html`<label class="field">Input (JSON)<textarea rows="8" spellcheck="false" value=${text ?? JSON.stringify(value, null, 2)} onInput=${(e) => setText(e.target.value)}></textarea></label>`
+      ? html`<label class="field">Input (JSON)<textarea rows="8" spellcheck="false" value=${text ??
+        JSON.stringify(value, null, 2)} onInput=${(e) => setText(e.target.value)}></textarea></label>`
       : html`<${Form} schema=${schema} value=${value} onChange=${setValue} label="Input" />`}
     ${wrong && html`<p class="note failed small" role="alert">${wrong}</p>`}
     <div class="row"><button class="primary" disabled=${busy}>Start</button>
-      ${takes && schema && html`<button type="button" class="plain" onClick=${() => setText(text === null ? JSON.stringify(value, null, 2) : null)}>${text === null ? "as JSON" : "as a form"}</button>`}
+      ${takes && schema && html`<button type="button" class="plain"
+        onClick=${() => setText(text === null ? JSON.stringify(value, null, 2) : null)}>${text === null ?
+        "as JSON" : "as a form"}</button>`}
       <span class="small soft">The run opens as it goes on.</span></div>
-    ${schema && html`<details class="small"><summary>input schema</summary><${Value} value=${schema} label="schema" /></details>`}
-    ${handler.output_json_schema && html`<details class="small"><summary>output schema</summary><${Value} value=${handler.output_json_schema} label="schema" /></details>`}
+    ${schema && html`<details class="small"><summary>input schema</summary>
+      <${Value} value=${schema} label="schema" /></details>`}
+    ${handler.output_json_schema && html`<details class="small"><summary>output schema</summary>
+      <${Value} value=${handler.output_json_schema} label="schema" /></details>`}
   </form>`;
 }

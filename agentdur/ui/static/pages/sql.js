@@ -5,12 +5,20 @@ import { href, route, setQuery } from "../router.js";
 import { line, plural } from "../format.js";
 
 const EXAMPLES = [
-  ["Newest runs", "SELECT id, target, status, created_at FROM sys_invocation ORDER BY created_at DESC LIMIT 20"],
-  ["What waits", "SELECT id, target, waiting_on, modified_at FROM sys_invocation WHERE status IN ('suspended', 'running') LIMIT 50"],
-  ["Spend by service", "SELECT target_service_name, COUNT(*) AS runs, SUM(llm_calls) AS calls, SUM(cost) AS cost\nFROM sys_invocation GROUP BY target_service_name ORDER BY cost DESC NULLS LAST"],
-  ["Errors lately", "SELECT id, target, completion_failure, completed_at FROM sys_invocation\nWHERE completion_result = 'failure' AND completed_at > now() - INTERVAL '1 day' LIMIT 50"],
-  ["State", "SELECT service_name, service_key, key, value_utf8 FROM state WHERE NOT starts_with(service_name, 'agentdur.') LIMIT 50"],
-  ["Columns", "SELECT table_name, column_name, data_type FROM information_schema.columns ORDER BY table_name LIMIT 500"],
+  ["Newest runs", `SELECT id, target, status, created_at FROM sys_invocation
+ORDER BY created_at DESC LIMIT 20`],
+  ["What waits", `SELECT id, target, waiting_on, modified_at FROM sys_invocation
+WHERE status IN ('suspended', 'running') LIMIT 50`],
+  ["Spend by service", `SELECT target_service_name, COUNT(*) AS runs,
+  SUM(llm_calls) AS calls, SUM(cost) AS cost
+FROM sys_invocation GROUP BY target_service_name
+ORDER BY cost DESC NULLS LAST`],
+  ["Errors lately", `SELECT id, target, completion_failure, completed_at FROM sys_invocation
+WHERE completion_result = 'failure' AND completed_at > now() - INTERVAL '1 day' LIMIT 50`],
+  ["State", `SELECT service_name, service_key, key, value_utf8 FROM state
+WHERE NOT starts_with(service_name, 'agentdur.') LIMIT 50`],
+  ["Columns", `SELECT table_name, column_name, data_type FROM information_schema.columns
+ORDER BY table_name LIMIT 500`],
 ];
 const PAST = "agentdur.sql", MOST = 20;
 
@@ -35,7 +43,8 @@ export function SqlPage() {
     try {
       const rows = await sql(query);
       setAnswer({ rows, took: performance.now() - began });
-      localStorage.setItem(PAST, JSON.stringify([query, ...past().filter((one) => one !== query)].slice(0, MOST)));
+      localStorage.setItem(PAST, JSON.stringify([query, ...past().filter((one) => one !== query)].slice(0,
+        MOST)));
     } catch (error) {
       setAnswer(null);
       setFailed(error.message);
@@ -63,10 +72,17 @@ export function SqlPage() {
   return html`<div class="stack"><div class="head"><h1>SQL</h1></div>
     <form class="card pad stack tight" onSubmit=${submit}>
       <label class="hidden" for="sql">Query</label>
-      <textarea id="sql" data-filter rows="6" spellcheck="false" value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${keys}></textarea>
-      <div class="row"><button class="primary" disabled=${busy}>Run</button><span class="small soft"><kbd>Ctrl</kbd>+<kbd>Enter</kbd></span><span class="grow"></span>
-        ${kept.length > 0 && html`<select aria-label="Asked before" value="" onChange=${(e) => e.target.value && pick(e.target.value)}><option value="">asked before</option>${kept.map((one) => html`<option value=${one}>${one.replaceAll(/\s+/g, " ").slice(0, 70)}</option>`)}</select>`}</div>
-      <div class="chips" role="group" aria-label="Examples">${EXAMPLES.map(([name, query]) => html`<button type="button" class="chip" key=${name} onClick=${() => pick(query)}>${name}</button>`)}</div>
+      <textarea id="sql" data-filter rows="6" spellcheck="false" value=${text} onInput=${(e) =>
+        setText(e.target.value)} onKeyDown=${keys}></textarea>
+      <div class="row"><button class="primary" disabled=${busy}>Run</button>
+        <span class="small soft"><kbd>Ctrl</kbd>+<kbd>Enter</kbd></span><span class="grow"></span>
+        ${kept.length > 0 && html`<select aria-label="Asked before" value=""
+          onChange=${(e) => e.target.value && pick(e.target.value)}><option value="">asked before</option>
+          ${kept.map((one) => html`<option value=${one}>${one.replaceAll(/\s+/g, " ").slice(0, 70)}
+          </option>`)}</select>`}</div>
+      <div class="chips" role="group" aria-label="Examples">${EXAMPLES.map(([name, query]) =>
+        html`<button type="button" class="chip" key=${name}
+        onClick=${() => pick(query)}>${name}</button>`)}</div>
     </form>
     ${failed && html`<p class="note failed mono" role="alert">${failed}</p>`}
     ${answer && html`<${Answer} ...${answer} />`}
@@ -81,15 +97,24 @@ function Answer({ rows, took }) {
     Object.assign(document.createElement("a"), { href: url, download: "rows.json" }).click();
     URL.revokeObjectURL(url);
   };
-  return html`<section class="card"><header><h2>${plural(rows.length, "row")}</h2><span class="small soft num">${Math.round(took)} ms</span><span class="grow"></span>${rows.length > 0 && html`<button onClick=${save}>Save as JSON</button>`}</header>
-    ${rows.length > 0 && html`<div class="scroll" tabindex="0" role="group" aria-label="Rows"><table class="table sqltable"><thead><tr>${names.map((name) => html`<th key=${name}>${name}</th>`)}</tr></thead>
-      <tbody>${rows.slice(0, most).map((row, i) => html`<tr key=${i}>${names.map((name) => html`<td key=${name}><${Cell} value=${row[name]} /></td>`)}</tr>`)}</tbody></table></div>`}
-    ${rows.length > most && html`<p class="pad"><button onClick=${() => setMost(most + 1000)}>Show more</button></p>`}</section>`;
+  return html`<section class="card"><header><h2>${plural(rows.length, "row")}</h2>
+    <span class="small soft num">${Math.round(took)} ms</span><span class="grow"></span>${rows.length > 0 &&
+    html`<button onClick=${save}>Save as JSON</button>`}</header>
+    ${rows.length > 0 && html`<div class="scroll" tabindex="0" role="group"
+      aria-label="Rows"><table class="table sqltable"><thead><tr>${names.map((name) =>
+      html`<th key=${name}>${name}</th>`)}</tr></thead>
+      <tbody>${rows.slice(0, most).map((row, i) =>
+        html`<tr key=${i}>${names.map((name) => html`<td key=${name}><${Cell} value=${row[name]} /></td>`)}
+        </tr>`)}</tbody></table></div>`}
+    ${rows.length > most && html`<p class="pad"><button onClick=${() =>
+      setMost(most + 1000)}>Show more</button></p>`}</section>`;
 }
 
 function Cell({ value }) {
   if (value === undefined || value === null) return html`<span class="soft">·</span>`;
-  if (typeof value === "string" && /^inv_\w{20,}$/.test(value)) return html`<a class="mono nowrap" href=${href(`/invocations/${value}`)}>${value}</a>`;
+  if (typeof value === "string" && /^inv_\w{20,}$/.test(value)) return html`<a class="mono nowrap"
+    href=${href(`/invocations/${value}`)}>${value}</a>`;
   if (typeof value === "number") return html`<span class="num">${value}</span>`;
-  return html`<span class="mono" title=${typeof value === "string" && value.length > 160 ? value.slice(0, 2000) : ""}>${typeof value === "string" ? value.slice(0, 160) : line(value)}</span>`;
+  return html`<span class="mono" title=${typeof value === "string" && value.length > 160 ?
+    value.slice(0, 2000) : ""}>${typeof value === "string" ? value.slice(0, 160) : line(value)}</span>`;
 }

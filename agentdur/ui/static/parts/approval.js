@@ -15,7 +15,8 @@ const STATES = { pending: "suspended", approved: "succeeded", rejected: "failed"
 /** Decide one. @param {"approve" | "reject"} how */
 export async function decide(record, how, said) {
   if (said.by) localStorage.setItem(NAME, said.by);
-  return attempt(() => post(`/approvals/${seg(record.id)}/${how}`, { digest: record.digest, ...said }), how === "approve" ? "Approved." : "Rejected.");
+  return attempt(() => post(`/approvals/${seg(record.id)}/${how}`, { digest: record.digest, ...said }),
+    how === "approve" ? "Approved." : "Rejected.");
 }
 
 const BY = { name: "by", label: "Your name" }, WHY = { name: "reason", label: "Reason (optional)", rows: 2 };
@@ -31,25 +32,32 @@ export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
   };
   const approve = () => act("approve", { by: decider() });
   const reject = async () => {
-    const said = await ask({ title: "Reject", text: record.question, fields: [{ ...BY, value: decider() }, WHY], action: "Reject", danger: true });
+    const said = await ask({ title: "Reject", text: record.question,
+      fields: [{ ...BY, value: decider() }, WHY], action: "Reject", danger: true });
     if (said) act("reject", said);
   };
   const edit = async () => {
     const said = await ask({
       title: "Approve an edited version", text: record.question, action: "Approve edited",
-      fields: [{ name: "payload", label: "Payload (JSON)", rows: 10, json: true, value: asText(record.payload) }, { ...BY, value: decider() }, WHY],
+      fields: [{ name: "payload", label: "Payload (JSON)", rows: 10, json: true,
+        value: asText(record.payload) }, { ...BY, value: decider() }, WHY],
     });
     if (said) act("approve", said);
   };
   return html`<article class="approval ${bare ? "" : "card pad"}">
     <div class="row">
-      ${onSelect && pending && html`<input type="checkbox" aria-label=${`select ${record.question}`} checked=${selected} onChange=${onSelect} />`}
-      <span class="status is-${STATES[record.status] ?? "unknown"}">${pending ? "waiting for you" : record.status}</span>
+      ${onSelect && pending && html`<input type="checkbox" aria-label=${`select ${record.question}`}
+        checked=${selected} onChange=${onSelect} />`}
+      <span class="status is-${STATES[record.status] ?? "unknown"}">${pending ? "waiting for you" :
+        record.status}</span>
       ${record.tool && html`<span class="tag">tool ${record.tool}</span>`}
       <span class="soft small">asked ${ago(ms(record.asked_at))}</span>
       <${Deadline} record=${record} />
       <span class="grow"></span>
-      ${!bare && html`<a class="small mono" href=${href(`/invocations/${seg(record.invocation)}`)}>${record.service} · ${short(record.invocation)}</a><a class="small" href=${href(`/approvals/${seg(record.id)}`)}>permalink</a>`}
+      ${!bare && html`<a class="small mono"
+        href=${href(`/invocations/${seg(record.invocation)}`)}>
+        ${record.service} · ${short(record.invocation)}</a>
+        <a class="small" href=${href(`/approvals/${seg(record.id)}`)}>permalink</a>`}
     </div>
     <p class="question">${record.question}</p>
     ${record.payload != null && html`<${Value} value=${record.payload} label="payload" />`}
@@ -66,11 +74,17 @@ export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
 function Deadline({ record }) {
   const at = ms(record.deadline);
   if (at == null || record.status !== "pending") return null;
-  return html`<span class="small soft" title=${stamp(at)}>decides itself ${until(at)} (${record.default ? "approved" : "rejected"})</span>`;
+  return html`<span class="small soft" title=${stamp(at)}>decides itself ${until(at)} (${record.default ?
+    "approved" : "rejected"})</span>`;
 }
 
 function Verdict({ record }) {
-  const who = record.status === "withdrawn" ? "Withdrawn: who asked has ended" : record.timed_out ? "Nobody decided in time" : `${record.status === "approved" ? "Approved" : "Rejected"} by ${record.by || "somebody"}`;
-  return html`<p class="small">${who}${record.decided_at ? html`, <span title=${stamp(ms(record.decided_at))}>${ago(ms(record.decided_at))}</span>` : ""}${record.reason ? html`: <q>${record.reason}</q>` : ""}</p>
-    ${record.edited && html`<h3>Edited to</h3><${Value} value=${record.edited_payload ?? record.payload} label="edited payload" />`}`;
+  const who = record.status === "withdrawn" ? "Withdrawn: who asked has ended" : record.timed_out ?
+    "Nobody decided in time" : `${record.status === "approved" ? "Approved" : "Rejected"} by ${record.by ||
+    "somebody"}`;
+  return html`<p class="small">${who}${record.decided_at ?
+    html`, <span title=${stamp(ms(record.decided_at))}>${ago(ms(record.decided_at))}</span>` :
+    ""}${record.reason ? html`: <q>${record.reason}</q>` : ""}</p>
+    ${record.edited && html`<h3>Edited to</h3>
+      <${Value} value=${record.edited_payload ?? record.payload} label="edited payload" />`}`;
 }

@@ -24,14 +24,15 @@ export async function attempt(work, done = "") {
 }
 
 export const Toasts = () => html`<div class="toasts" aria-live="polite">
-  ${toasts.value.map((one) => html`<div key=${one.id} class="toast ${one.bad ? "bad" : ""}">${one.text}</div>`)}
+  ${toasts.value.map((one) => html`<div key=${one.id} class="toast ${one.bad ? "bad" : ""}">${one.text}
+    </div>`)}
 </div>`;
 
 const open = signal(null);
 
 /**
  * Ask with a dialog.
- * @param {{title: string, text?: any, fields?: any[], action: string, danger?: boolean, note?: (values: any) => any}} what
+ * @param {{title: string, text?: any, body?: any, fields?: any[], action: string, danger?: boolean}} what
  * @returns {Promise<Record<string, any> | null>} the fields' values; null when it was dismissed
  */
 export const ask = (what) => new Promise((resolve) => (open.value = { ...what, resolve }));
@@ -46,7 +47,8 @@ export function Asking() {
 }
 
 function Box({ what, frame }) {
-  const [values, setValues] = useState(Object.fromEntries((what.fields ?? []).map((f) => [f.name, f.value ?? ""])));
+  const [values, setValues] = useState(Object.fromEntries((what.fields ?? []).map((f) =>
+    [f.name, f.value ?? ""])));
   const [wrong, setWrong] = useState("");
   const end = (answer) => {
     open.value = null;
@@ -68,22 +70,27 @@ function Box({ what, frame }) {
     end(answer);
   };
   const set = (name) => (event) => setValues({ ...values, [name]: event.target.value });
-  return html`<dialog ref=${frame} aria-labelledby="ask-title" onClose=${() => open.value === what && end(null)}>
+  return html`<dialog ref=${frame} aria-labelledby="ask-title"
+    onClose=${() => open.value === what && end(null)}>
     <form onSubmit=${submit}>
       <h2 id="ask-title">${what.title}</h2>
       ${what.text && html`<p class="soft">${what.text}</p>`}
       ${what.body}
       ${(what.fields ?? []).map((f) => html`<label class="field" key=${f.name}>${f.label}
         ${f.options
-          ? html`<select value=${values[f.name]} onChange=${set(f.name)}>${f.options.map(([v, t]) => html`<option value=${v}>${t}</option>`)}</select>`
+          ? html`<select value=${values[f.name]}
+            onChange=${set(f.name)}>${f.options.map(([v, t]) => html`<option value=${v}>${t}</option>`)}
+            </select>`
           : f.rows
-            ? html`<textarea rows=${f.rows} value=${values[f.name]} onInput=${set(f.name)} spellcheck="false"></textarea>`
+            ? html`<textarea rows=${f.rows} value=${values[f.name]} onInput=${set(f.name)}
+              spellcheck="false"></textarea>`
             : html`<input type=${f.type ?? "text"} value=${values[f.name]} onInput=${set(f.name)} />`}
       </label>`)}
       ${wrong && html`<p class="note failed small" role="alert">${wrong}</p>`}
       <div class="actions">
         <button type="button" onClick=${() => end(null)}>Cancel</button>
-        <button class=${what.danger ? "danger" : "primary"} autofocus=${!(what.fields ?? []).length}>${what.action}</button>
+        <button class=${what.danger ? "danger" :
+          "primary"} autofocus=${!(what.fields ?? []).length}>${what.action}</button>
       </div>
     </form>
   </dialog>`;

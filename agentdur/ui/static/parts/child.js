@@ -13,15 +13,20 @@ export function Child({ id, scale, depth }) {
   const run = useMemo(() => new Run(id), [id]);
   useEffect(() => {
     let stop = () => {};
-    stop = poll(SECONDS, async () => (await run.refresh().catch((error) => (run.error.value = error))) && stop());
+    stop = poll(SECONDS, async () => (await run.refresh().catch((error) => (run.error.value = error))) &&
+      stop());
     return () => stop();
   }, [run]);
   const about = run.about.value, version = run.version.value;
   if (!about) return html`<p class="soft small">${run.error.value ? run.error.value.message : "…"}</p>`;
   const { sums } = run.journal;
   return html`<section class="child" aria-label=${about.target} data-version=${version}>
-    <div class="row small"><a class="mono" href=${href(`/invocations/${id}`)}>${about.target} · ${short(id)}</a><${Status} run=${about} />
-      ${sums.calls > 0 && html`<span class="tag num">∑ ${sums.calls} model calls · ${count(sums.prompt + sums.completion)} tokens${sums.cost != null ? ` · ${money(sums.cost)}` : ""}</span>`}</div>
-    <div class="rows" role="list">${groups(chosen(run.journal.steps, false, "")).map((group, i) => html`<${Group} key=${i} steps=${group} stamp=${stampOf(group)} scale=${scale} about=${about} run=${run} depth=${depth} eager=${false} />`)}</div>
+    <div class="row small"><a class="mono" href=${href(`/invocations/${id}`)}>${about.target} · ${short(id)}
+      </a><${Status} run=${about} />
+      ${sums.calls > 0 && html`<span class="tag num">∑ ${sums.calls} model calls · ${count(sums.prompt +
+        sums.completion)} tokens${sums.cost != null ? ` · ${money(sums.cost)}` : ""}</span>`}</div>
+    <div class="rows" role="list">${groups(chosen(run.journal.steps, false, "")).map((group, i) =>
+      html`<${Group} key=${i} steps=${group} stamp=${stampOf(group)} scale=${scale} about=${about} run=${run}
+      depth=${depth} eager=${false} />`)}</div>
   </section>`;
 }

@@ -10,11 +10,13 @@ export async function fork(run, step, load) {
   const from = step.type === "input" ? step.index : step.endIndex;
   const said = await ask({
     title: step.type === "input" ? "Run again with another input" : "Run on with another result",
-    text: "A new invocation keeps the journal up to this row, with this value in it. This one stays as it is.",
-    fields: [{ name: "value", label: "Value (JSON)", rows: 12, json: true, value: value === true ? "null" : asText(JSON.stringify(value, null, 2)) }],
+    text: "A new invocation keeps the journal up to this row, with this value in it. This one stays.",
+    fields: [{ name: "value", label: "Value (JSON)", rows: 12, json: true, value: value === true ? "null" :
+      asText(JSON.stringify(value, null, 2)) }],
     action: "Fork",
   });
   if (!said) return;
-  const made = await attempt(() => post(`/invocations/${seg(run.id)}/fork`, { from, edits: { [from]: said.value } }));
+  const made = await attempt(() => post(`/invocations/${seg(run.id)}/fork`, { from,
+    edits: { [from]: said.value } }));
   if (made) go(`/compare?a=${run.id}&b=${made.new_invocation_id}`);
 }

@@ -4,7 +4,8 @@ import { ms } from "../format.js";
 const INTERNAL = "agentdur.";
 const TYPES = {
   Input: "input", Output: "output", Run: "run", Call: "call", OneWayCall: "send", Sleep: "sleep",
-  GetEagerState: "state", GetLazyState: "state", SetState: "state", ClearState: "state", ClearAllState: "state",
+  GetEagerState: "state", GetLazyState: "state", SetState: "state", ClearState: "state",
+    ClearAllState: "state",
   GetEagerStateKeys: "state", GetLazyStateKeys: "state", GetPromise: "promise", PeekPromise: "promise",
   CompletePromise: "promise", SendSignal: "signal", AttachInvocation: "attach", GetInvocationOutput: "attach",
   CompleteAwakeable: "signal",
@@ -46,8 +47,10 @@ export class Journal {
 
   #command(row, at) {
     const step = {
-      index: row.index, kind: row.kind, type: TYPES[row.kind] ?? "run", name: row.name ?? "", branch: row.branch ?? "",
-      at, end: null, endIndex: null, state: "open", value: undefined, given: undefined, failure: row.failure, meta: null,
+      index: row.index, kind: row.kind, type: TYPES[row.kind] ?? "run", name: row.name ?? "",
+        branch: row.branch ?? "",
+      at, end: null, endIndex: null, state: "open", value: undefined, given: undefined, failure: row.failure,
+        meta: null,
       child: null, row, plumbing: false, rev: this.rev,
     };
     if (step.type === "run") this.#nameRun(step);
@@ -92,7 +95,8 @@ export class Journal {
     this.#end(step, at, row.index, row.failure);
     if (step.meta?.model != null) this.#model(step);
     if (step.name === "approval" && String(row.value?.id ?? "").startsWith("apr_")) {
-      Object.assign(step, { type: "approval", approval: row.value.id, asked: row.value, state: "open", end: null });
+      Object.assign(step, { type: "approval", approval: row.value.id, asked: row.value, state: "open",
+        end: null });
       this.approvals.set(row.value.id, step);
     }
   }
@@ -121,8 +125,10 @@ export class Journal {
     }
     const cancel = row.signal === 1;
     const step = {
-      index: row.index, kind: "Signal", type: cancel ? "cancel" : "signal", name: cancel ? "cancel" : name, branch: "",
-      at, end: at, endIndex: row.index, state: row.failure ? "failed" : "ok", value: row.value, failure: row.failure,
+      index: row.index, kind: "Signal", type: cancel ? "cancel" : "signal", name: cancel ? "cancel" : name,
+        branch: "",
+      at, end: at, endIndex: row.index, state: row.failure ? "failed" : "ok", value: row.value,
+        failure: row.failure,
       meta: null, child: null, row, plumbing: false, rev: this.rev,
     };
     this.steps.push(step);
@@ -161,11 +167,13 @@ export function words(step) {
     case "sleep": return ["sleep", step.name];
     case "state": return [stateVerb(step.kind), row.key ?? ""];
     case "promise": return [step.kind === "CompletePromise" ? "resolve promise" : "promise", row.key ?? ""];
-    case "signal": return [step.kind === "Signal" ? (/^\d+$/.test(step.name) ? "awakeable" : "signal") : "send signal", step.kind === "Signal" ? step.name : String(row.signal ?? row.awakeable ?? "")];
+    case "signal": return [step.kind === "Signal" ? (/^\d+$/.test(step.name) ? "awakeable" : "signal") :
+      "send signal", step.kind === "Signal" ? step.name : String(row.signal ?? row.awakeable ?? "")];
     case "cancel": return ["cancel", ""];
     case "attach": return ["attach", step.name];
     default: return ["run", step.name];
   }
 }
 
-const stateVerb = (kind) => (kind.startsWith("Set") ? "set" : kind === "ClearState" ? "clear" : kind.startsWith("Clear") ? "clear all" : kind.endsWith("Keys") ? "keys" : "get");
+const stateVerb = (kind) => (kind.startsWith("Set") ? "set" : kind === "ClearState" ? "clear" :
+  kind.startsWith("Clear") ? "clear all" : kind.endsWith("Keys") ? "keys" : "get");

@@ -16,7 +16,8 @@ export function ModelTurn({ step, run }) {
     if (cut(step.value)) load().then(setValue, () => {});
   }, [step]);
   return html`<dl class="facts">
-      <${Fact} name="Model" value=${meta.asked && meta.asked !== meta.model ? `${meta.model} (asked: ${meta.asked})` : meta.model} />
+      <${Fact} name="Model" value=${meta.asked && meta.asked !== meta.model ?
+        `${meta.model} (asked: ${meta.asked})` : meta.model} />
       <${Fact} name="Tokens in" value=${count(meta.prompt_tokens)} />
       <${Fact} name="Tokens out" value=${count(meta.completion_tokens)} />
       <${Fact} name="Cost" value=${money(meta.cost)} />
@@ -26,15 +27,22 @@ export function ModelTurn({ step, run }) {
       <${Fact} name="Why this model" value=${meta.why} />
     </dl>
     <div class="segments" role="group" aria-label="Parts of the turn">
-      ${TABS.map(([name, text]) => html`<button aria-pressed=${String(tab === name)} onClick=${() => setTab(name)}>${text}${name === "messages" && meta.messages ? ` ${meta.messages}` : ""}</button>`)}
+      ${TABS.map(([name, text]) => html`<button aria-pressed=${String(tab === name)}
+        onClick=${() => setTab(name)}>${text}${name === "messages" && meta.messages ? ` ${meta.messages}` :
+        ""}</button>`)}
     </div>
-    ${tab === "answer" && html`<${Message} message=${value?.message ?? { role: "assistant", content: value }} />`}
-    ${tab === "messages" && html`<${Chain} hash=${meta.conversation} render=${(all) => all.map((m, i) => html`<${Message} key=${i} message=${m} />`)} />`}
-    ${tab === "tools" && html`<${Chain} hash=${meta.tools} render=${(all) => (all[0]?.tools ?? []).map((t) => html`<${ToolSpec} key=${t.function?.name} spec=${t} />`)} none="No tools were offered." />`}
+    ${tab === "answer" && html`<${Message} message=${value?.message
+      ?? { role: "assistant", content: value }} />`}
+    ${tab === "messages" && html`<${Chain} hash=${meta.conversation}
+      render=${(all) => all.map((m, i) => html`<${Message} key=${i} message=${m} />`)} />`}
+    ${tab === "tools" && html`<${Chain} hash=${meta.tools} render=${(all) =>
+      (all[0]?.tools ?? []).map((t) => html`<${ToolSpec} key=${t.function?.name} spec=${t} />`)}
+      none="No tools were offered." />`}
     ${tab === "raw" && html`<${Value} value=${value} load=${load} label="raw answer" />`}`;
 }
 
-export const Fact = ({ name, value }) => (value == null || value === "" ? null : html`<div><dt>${name}</dt><dd>${value}</dd></div>`);
+export const Fact = ({ name, value }) =>
+  (value == null || value === "" ? null : html`<div><dt>${name}</dt><dd>${value}</dd></div>`);
 
 function Chain({ hash, render, none = "The messages of this turn are not kept." }) {
   const [found, setFound] = useState(undefined);
@@ -48,18 +56,28 @@ function Chain({ hash, render, none = "The messages of this turn are not kept." 
 
 function ToolSpec({ spec }) {
   const about = spec.function ?? spec;
-  return html`<details class="spec"><summary><b class="mono">${about.name ?? spec.type}</b> <span class="soft">${about.description}</span></summary><${Value} value=${about.parameters ?? spec} label="parameters" /></details>`;
+  return html`<details class="spec"><summary><b class="mono">${about.name ??
+    spec.type}</b> <span class="soft">${about.description}</span></summary><${Value} value=${about.parameters
+    ?? spec} label="parameters" /></details>`;
 }
 
 /** One message in OpenAI's shape. */
 export function Message({ message, aside }) {
   const { role = "assistant", content, tool_calls: calls = [], name } = message;
-  const text = typeof content === "string" ? content : Array.isArray(content) ? content.map((part) => part.text ?? `[${part.type}]`).join("\n") : content == null ? "" : null;
+  const text = typeof content === "string" ? content : Array.isArray(content) ?
+    content.map((part) => part.text ?? `[${part.type}]`).join("\n") : content == null ? "" : null;
   return html`<div class="message m-${role}">
-    <div class="who small"><b>${role}</b>${name && html` <span class="soft">${name}</span>`}${message.tool_call_id && html` <code class="soft">${message.tool_call_id}</code>`}${aside}</div>
-    ${text === null ? html`<${Value} value=${content} label="content" />` : text && html`<div class="bubble">${text.length > 20_000 ? `${text.slice(0, 20_000)}…` : text}</div>`}
-    ${message.reasoning_content && html`<details class="small"><summary>reasoning</summary><p class="bubble">${message.reasoning_content}</p></details>`}
-    ${calls.map((call) => html`<div class="toolcall" key=${call.id}><span class="glyph g-tool" aria-hidden="true">⚒</span><div class="grow"><b class="mono">${call.function?.name}</b><${Value} value=${parsed(call.function?.arguments)} label="arguments" /></div></div>`)}
+    <div class="who small"><b>${role}</b>${name &&
+      html` <span class="soft">${name}</span>`}${message.tool_call_id &&
+      html` <code class="soft">${message.tool_call_id}</code>`}${aside}</div>
+    ${text === null ? html`<${Value} value=${content} label="content" />` : text &&
+      html`<div class="bubble">${text.length > 20_000 ? `${text.slice(0, 20_000)}…` : text}</div>`}
+    ${message.reasoning_content && html`<details class="small"><summary>reasoning</summary>
+      <p class="bubble">${message.reasoning_content}</p></details>`}
+    ${calls.map((call) => html`<div class="toolcall" key=${call.id}>
+      <span class="glyph g-tool" aria-hidden="true">⚒</span>
+      <div class="grow"><b class="mono">${call.function?.name}</b>
+      <${Value} value=${parsed(call.function?.arguments)} label="arguments" /></div></div>`)}
     ${!text && !calls.length && text !== null && html`<p class="soft small">empty</p>`}
   </div>`;
 }

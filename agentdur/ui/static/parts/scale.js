@@ -5,8 +5,8 @@ const GAP_SHARE = 0.3;
 const LITTLE_MS = 20, LONG_MS = 8000;
 
 /**
- * A scale from `begin` to `end`. With `fold`, a stretch of time in which nothing begins or ends and that is longer
- * than what it would hide gets a fixed small share of the width.
+ * A scale from `begin` to `end`. With `fold`, a long stretch of time in which nothing happens gets a fixed
+ * small share of the width.
  * @param {number[]} points times at which something happened, in order
  */
 export function scaleOf(begin, end, points, fold) {
@@ -29,7 +29,8 @@ export function scaleOf(begin, end, points, fold) {
     const one = stretches[low];
     return one.start + (one.width * (time - one.from)) / Math.max(1, one.to - one.from);
   };
-  return { begin, end, total, x, ticks: ticks(stretches, begin), gaps: stretches.filter((one) => one.gap), folds: stretches.length > 1 };
+  return { begin, end, total, x, ticks: ticks(stretches, begin), gaps: stretches.filter((one) => one.gap),
+    folds: stretches.length > 1 };
 }
 
 function folded(begin, end, points) {
@@ -58,7 +59,8 @@ function folded(begin, end, points) {
   return out;
 }
 
-const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 216e5, 864e5, 1728e5, 6048e5];
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5,
+  36e5, 72e5, 216e5, 864e5, 1728e5, 6048e5];
 
 function ticks(stretches, begin) {
   const out = [];

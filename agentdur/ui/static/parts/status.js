@@ -9,12 +9,15 @@ export function shown(run) {
 }
 
 /** It is in memory still, and does nothing but wait for somebody. */
-const asksSomebody = (run) => !!run.waiting_for?.length && run.waiting_for.every((one) => !one.startsWith("completion"));
+const asksSomebody = (run) => !!run.waiting_for?.length &&
+  run.waiting_for.every((one) => !one.startsWith("completion"));
 
-export const STATUSES = ["running", "ready", "suspended", "backing-off", "paused", "pending", "scheduled", "succeeded", "failed"];
+export const STATUSES = ["running", "ready", "suspended", "backing-off", "paused", "pending", "scheduled",
+  "succeeded", "failed"];
 const WORDS = { "backing-off": "retrying", suspended: "waiting", pending: "queued" };
 export const word = (status) => WORDS[status] ?? status;
 
-export const Status = ({ run, status = shown(run) }) => html`<span class="status is-${status}">${word(status)}</span>`;
+export const Status = ({ run, status = shown(run) }) =>
+  html`<span class="status is-${status}">${word(status)}</span>`;
 
 export const ended = (run) => run.status === "completed";

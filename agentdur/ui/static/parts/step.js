@@ -6,8 +6,8 @@ import { words } from "./journal.js";
 import { Detail } from "./detail.js";
 
 const GLYPHS = {
-  input: "→", output: "↩", llm: "✦", tool: "⚒", run: "ƒ", call: "⤷", send: "⇢", sleep: "◷", state: "▤", promise: "◇",
-  signal: "⚑", approval: "☑", cancel: "✕", attach: "⧉",
+  input: "→", output: "↩", llm: "✦", tool: "⚒", run: "ƒ", call: "⤷", send: "⇢", sleep: "◷",
+  state: "▤", promise: "◇", signal: "⚑", approval: "☑", cancel: "✕", attach: "⧉",
 };
 /** Rows that are open, of all runs on the page. */
 const opened = new Set();
@@ -19,13 +19,15 @@ export function tone(step, about) {
   if (step.state === "ok") return step.type === "llm" ? "llm" : step.type === "tool" ? "tool" : "ok";
   if (ended(about)) return "void";
   if (about.status === "backing-off" && trouble(step, about)) return "retrying";
-  if (["backing-off", "suspended", "paused"].includes(about.status) || step.type === "approval" || step.type === "sleep") return "suspended";
+  if (["backing-off", "suspended", "paused"].includes(about.status) || step.type === "approval" ||
+    step.type === "sleep") return "suspended";
   return "running";
 }
 
 /** What one step that has not ended is about: the error of its last attempt. */
 export function trouble(step, about) {
-  if (ended(about) || !about.last_failure || !["backing-off", "running", "paused", "ready"].includes(about.status)) return null;
+  if (ended(about) || !about.last_failure ||
+    !["backing-off", "running", "paused", "ready"].includes(about.status)) return null;
   const place = about.last_failure_entry;
   if (place != null && (place === step.index || place === step.endIndex)) return about.last_failure;
   return null;
@@ -44,7 +46,9 @@ export class Step extends Component {
   }
   shouldComponentUpdate(next, state) {
     const mine = this.props;
-    return next.stamp !== mine.stamp || next.scale !== mine.scale || state.open !== this.state.open || (next.about !== mine.about && (next.step.state === "open" || state.open || next.about.status !== mine.about.status));
+    return next.stamp !== mine.stamp || next.scale !== mine.scale || state.open !== this.state.open ||
+      (next.about !== mine.about && (next.step.state === "open" || state.open ||
+      next.about.status !== mine.about.status));
   }
   render({ step, scale, about, run, depth }, { open }) {
     const error = trouble(step, about);
@@ -53,13 +57,17 @@ export class Step extends Component {
       <div class="line" style=${depth ? { "--depth": depth } : null}>
         <button class="code" aria-expanded=${String(open)} onClick=${this.toggle}>
           <span class="glyph g-${step.type}" aria-hidden="true">${GLYPHS[step.type]}</span>
-          <span class="words"><b class="verb v-${step.type}">${verb}</b>${what !== "" && html`<span class="arg">${what}</span>`}</span>
+          <span class="words"><b class="verb v-${step.type}">${verb}</b>${what !== "" &&
+            html`<span class="arg">${what}</span>`}</span>
           <${Came} step=${step} run=${run} about=${about} error=${error} />
         </button>
         <${Bar} step=${step} scale=${scale} about=${about} error=${error} />
       </div>
-      ${error && !open && html`<p class="row-error">attempt ${about.attempt}: ${error.message}${about.next_retry_at ? html` · <${Countdown} at=${ms(about.next_retry_at)} />` : ""}</p>`}
-      ${open && html`<${Detail} step=${step} run=${run} about=${about} scale=${scale} depth=${depth} error=${error} />`}
+      ${error && !open &&
+        html`<p class="row-error">attempt ${about.attempt}: ${error.message}${about.next_retry_at ?
+        html` · <${Countdown} at=${ms(about.next_retry_at)} />` : ""}</p>`}
+      ${open && html`<${Detail} step=${step} run=${run} about=${about} scale=${scale} depth=${depth}
+        error=${error} />`}
     </div>`;
   }
 }
@@ -70,19 +78,25 @@ const Countdown = ({ at }) => html`<span>next try ${until(at)}</span>`;
 function Came({ step, run, about, error }) {
   const said = run.talk.value.get(step.row.completion_id);
   if (step.state === "open" && said) return html`<span class="came talk">${said.slice(-200)}</span>`;
-  if (step.type === "llm" && step.state === "ok") return html`<span class="came">${answerLine(step)}</span><span class="chips-end"><${Cost} meta=${step.meta} /></span>`;
+  if (step.type === "llm" && step.state === "ok") return html`<span class="came">${answerLine(step)}</span>
+    <span class="chips-end"><${Cost} meta=${step.meta} /></span>`;
   if (step.type === "approval") return html`<span class="came">${verdictLine(step)}</span>`;
   if (step.state === "failed") return html`<span class="came bad">${step.failure.message}</span>`;
-  if (step.state === "open") return html`<span class="came soft">${error ? "" : ended(about) ? "not finished" : step.row.wake_at ? `until ${until(ms(step.row.wake_at))}` : "…"}</span>`;
-  const shown = step.type === "state" && step.kind === "SetState" ? step.given : step.type === "tool" ? step.value?.content ?? step.value : step.value;
+  if (step.state === "open") return html`<span
+    class="came soft">${error ? "" : ended(about) ? "not finished" : step.row.wake_at ?
+    `until ${until(ms(step.row.wake_at))}` : "…"}</span>`;
+  const shown = step.type === "state" && step.kind === "SetState" ? step.given : step.type === "tool" ?
+    step.value?.content ?? step.value : step.value;
   if (shown === undefined || shown === null) return html`<span class="came soft"></span>`;
-  return html`<span class="came"><span class="arrow" aria-hidden="true">→</span> ${typeof shown === "string" && step.type === "tool" ? shown.slice(0, 200) : line(shown)}</span>`;
+  return html`<span class="came"><span class="arrow" aria-hidden="true">→</span> ${typeof shown === "string"
+    && step.type === "tool" ? shown.slice(0, 200) : line(shown)}</span>`;
 }
 
 export function answerLine(step) {
   const message = step.value?.message;
   const calls = message?.tool_calls ?? [];
-  if (calls.length) return `→ ${calls.map((c) => `${c.function?.name}(${brief(c.function?.arguments)})`).join(", ")}`;
+  if (calls.length)
+    return `→ ${calls.map((c) => `${c.function?.name}(${brief(c.function?.arguments)})`).join(", ")}`;
   if (typeof message?.content === "string") return message.content.slice(0, 220);
   return line(step.value);
 }
@@ -92,13 +106,15 @@ const brief = (text) => (text && text.length > 46 ? `${text.slice(0, 46)}…` : 
 export function verdictLine(step) {
   const said = step.verdict;
   if (!said) return step.state === "open" ? "waiting for a decision" : "";
-  const who = said.timed_out ? "nobody decided in time" : `${said.approved ? "approved" : "rejected"}${said.by ? ` by ${said.by}` : ""}`;
+  const who = said.timed_out ? "nobody decided in time" :
+    `${said.approved ? "approved" : "rejected"}${said.by ? ` by ${said.by}` : ""}`;
   return `${who}${said.edited ? ", edited" : ""}${said.reason ? `: ${said.reason}` : ""}`;
 }
 
 export function Cost({ meta }) {
   if (!meta) return null;
-  return html`<span class="tag num" title="tokens in, tokens out">${meta.model} · ${count(meta.prompt_tokens)}→${count(meta.completion_tokens)}</span>
+  return html`<span class="tag num" title="tokens in, tokens out">
+    ${meta.model} · ${count(meta.prompt_tokens)}→${count(meta.completion_tokens)}</span>
     ${meta.cost != null && html`<span class="tag num cost">${money(meta.cost)}</span>`}`;
 }
 
@@ -109,15 +125,20 @@ function Bar({ step, scale, about, error }) {
   const left = scale.x(step.at), right = scale.x(stop);
   const wide = Math.max(0, right - left);
   const point = step.end === step.at || wide < 0.002;
-  const label = future ? "" : step.end != null && step.end - step.at >= 1 ? span(step.end - step.at) : step.state === "open" && !ended(about) ? span(now.peek() - step.at) : "";
-  const side = right > 0.8 ? (left > 0.16 ? { right: `${(1 - left) * 100}%`, marginRight: "6px" } : { left: `${left * 100}%`, marginLeft: "8px" }) : { left: `${right * 100}%`, marginLeft: point ? "10px" : "6px" };
+  const label = future ? "" : step.end != null && step.end - step.at >= 1 ? span(step.end - step.at) :
+    step.state === "open" && !ended(about) ? span(now.peek() - step.at) : "";
+  const side = right > 0.8 ? (left > 0.16 ? { right: `${(1 - left) * 100}%`, marginRight: "6px" }
+    : { left: `${left * 100}%`, marginLeft: "8px" })
+    : { left: `${right * 100}%`, marginLeft: point ? "10px" : "6px" };
   const retry = future ? scale.x(ms(about.next_retry_at) ?? scale.end) : 0;
   return html`<div class="axis" aria-hidden="true">
     ${scale.ticks.map((tick) => html`<i class="grid" style=${{ left: `${tick.at * 100}%` }}></i>`)}
     ${point
       ? html`<i class="dot b-${kind}" style=${{ left: `${left * 100}%` }}></i>`
       : html`<i class="bar b-${kind}" style=${{ left: `${left * 100}%`, width: `${wide * 100}%` }}></i>`}
-    ${future && retry > right && html`<i class="bar b-future" style=${{ left: `${right * 100}%`, width: `${(retry - right) * 100}%` }}></i>`}
-    ${label && html`<span class="took num ${right > 0.8 && left <= 0.16 ? "over" : ""}" style=${side}>${label}</span>`}
+    ${future && retry > right && html`<i class="bar b-future"
+      style=${{ left: `${right * 100}%`, width: `${(retry - right) * 100}%` }}></i>`}
+    ${label && html`<span class="took num ${right > 0.8 && left <= 0.16 ? "over" : ""}"
+      style=${side}>${label}</span>`}
   </div>`;
 }

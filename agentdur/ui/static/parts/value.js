@@ -39,11 +39,14 @@ export function Value({ value, load, label = "value" }) {
   const copy = () => navigator.clipboard?.writeText(text);
   return html`<div class="value">
     <div class="tools">
-      ${missing && load && html`<button class="plain" onClick=${fetchAll}>load all ${bytes(now.bytes)}</button>`}
+      ${missing && load && html`<button class="plain" onClick=${fetchAll}>load all ${bytes(now.bytes)}
+        </button>`}
       ${!missing && html`<button class="icon" onClick=${copy} aria-label=${`copy ${label}`}>copy</button>`}
     </div>
-    <pre tabindex="0" role="group" aria-label=${label}>${typeof now === "string" || missing || text.length > 60_000 ? shown : coloured(shown)}${long && "…"}</pre>
-    ${long && html`<p class="pad small"><button class="plain" onClick=${() => setAll(true)}>show all ${bytes(text.length)}</button></p>`}
+    <pre tabindex="0" role="group" aria-label=${label}>${typeof now === "string" || missing || text.length >
+      60_000 ? shown : coloured(shown)}${long && "…"}</pre>
+    ${long && html`<p class="pad small"><button class="plain" onClick=${() =>
+      setAll(true)}>show all ${bytes(text.length)}</button></p>`}
     ${failed && html`<p class="pad small" role="alert">${failed}</p>`}
   </div>`;
 }

@@ -24,23 +24,34 @@ export function waitingWords(run) {
 export function Waiting({ run, about }) {
   const all = about.waiting_for ?? [];
   if (!all.length || about.status === "completed") return null;
-  return html`<div class="stack tight">${all.map((one) => html`<${One} key=${one} text=${one} run=${run} about=${about} />`)}</div>`;
+  return html`<div class="stack tight">${all.map((one) => html`<${One} key=${one} text=${one} run=${run}
+    about=${about} />`)}</div>`;
 }
 
 function One({ text, run, about }) {
   const approval = approvalOf(text);
   if (approval) return html`<${Asked} id=${approval} />`;
-  if (numberOf(text)) return html`<${Signal} id=${run.id} name=${numberOf(text)} title=${`awakeable ${numberOf(text)}`} since=${about.modified_at} />`;
-  if (text.startsWith("signal ")) return html`<${Signal} id=${run.id} name=${text.slice(7)} title=${text} since=${about.modified_at} />`;
+  if (numberOf(text)) return html`<${Signal} id=${run.id} name=${numberOf(text)}
+    title=${`awakeable ${numberOf(text)}`} since=${about.modified_at} />`;
+  if (text.startsWith("signal ")) return html`<${Signal} id=${run.id} name=${text.slice(7)} title=${text}
+    since=${about.modified_at} />`;
   const step = run.journal.byCompletion.get(Number(text.split(" ")[1]));
   if (!step || about.status === "backing-off") return null;
-  if (step.type === "sleep") return html`<p class="note suspended"><span class="grow"><b>Sleeps</b>${step.name && ` “${step.name}”`}, wakes ${until(ms(step.row.wake_at))}</span></p>`;
-  if (step.type === "call" && step.child) return html`<p class="note suspended"><span class="grow"><b>Waiting for</b> <a href=${href(`/invocations/${step.child}`)}>${step.row.service}.${step.row.handler}</a>, called ${ago(step.at)}</span></p>`;
-  if (step.type === "promise") return html`<p class="note suspended"><span class="grow"><b>Waiting for</b> promise “${step.row.key}”, since ${ago(step.at)}</span></p>`;
+  if (step.type === "sleep") return html`<p
+    class="note suspended"><span class="grow"><b>Sleeps</b>${step.name &&
+    ` “${step.name}”`}, wakes ${until(ms(step.row.wake_at))}</span></p>`;
+  if (step.type === "call" && step.child) return html`<p
+    class="note suspended"><span class="grow"><b>Waiting for</b> <a
+    href=${href(`/invocations/${step.child}`)}>${step.row.service}.${step.row.handler}
+    </a>, called ${ago(step.at)}</span></p>`;
+  if (step.type === "promise") return html`<p
+    class="note suspended">
+    <span class="grow"><b>Waiting for</b> promise “${step.row.key}”, since ${ago(step.at)}</span></p>`;
   return null;
 }
 
-function Asked({ id }) {
+/** A question, with its answers in place. */
+export function Asked({ id }) {
   const [record, setRecord] = useState(null);
   const load = () => get(`/approvals/${seg(id)}`).then(setRecord, () => {});
   useEffect(() => {
@@ -53,12 +64,17 @@ function Asked({ id }) {
 export function Signal({ id, name, title, since }) {
   const path = `/invocations/${seg(id)}/signals/${seg(name)}`;
   const resolve = async () => {
-    const said = await ask({ title: `Resolve ${title}`, fields: [{ name: "value", label: "Value (JSON)", rows: 5, json: true, value: "null" }], action: "Resolve" });
+    const said = await ask({ title: `Resolve ${title}`,
+      fields: [{ name: "value", label: "Value (JSON)", rows: 5, json: true, value: "null" }],
+      action: "Resolve" });
     if (said) attempt(() => post(path, { value: said.value }), "Resolved.");
   };
   const reject = async () => {
-    const said = await ask({ title: `Reject ${title}`, fields: [{ name: "failure", label: "Message" }], action: "Reject", danger: true });
+    const said = await ask({ title: `Reject ${title}`, fields: [{ name: "failure", label: "Message" }],
+      action: "Reject", danger: true });
     if (said) attempt(() => post(path, { failure: said.failure }), "Rejected.");
   };
-  return html`<div class="note suspended"><span class="grow"><b>Waiting for</b> ${title}, since ${ago(ms(since))}</span><button onClick=${resolve}>Resolve…</button><button class="danger" onClick=${reject}>Reject…</button></div>`;
+  return html`<div class="note suspended"><span class="grow">
+    <b>Waiting for</b> ${title}, since ${ago(ms(since))}</span><button onClick=${resolve}>Resolve…</button>
+    <button class="danger" onClick=${reject}>Reject…</button></div>`;
 }

@@ -1,0 +1,182 @@
+// One conversation: its transcript, each turn with its run, what is being said now, and a box to talk in.
+import { html, useEffect, useRef, useState } from "../html.js";
+import { del, get, lit, poll, post, seg, sql } from "../api.js";
+import { go, href } from "../router.js";
+import { ago, count, money, short, stamp } from "../format.js";
+import { ask, attempt } from "../parts/ask.js";
+import { Fact, Message } from "../parts/llm.js";
+import { Asked, approvalOf } from "../parts/waiting.js";
+import { tokens } from "./sessions.js";
+
+const PAGE = 1000, PAGES_MOST = 10;
+
+export function SessionPage({ agent, id }) {
+  const path = `/sessions/${seg(agent)}/${seg(id)}`;
+  const [about, setAbout] = useState(undefined);
+  const [messages, setMessages] = useState([]);
+  const [turns, setTurns] = useState({});
+  const [asked, setAsked] = useState([]);
+  const load = async () => {
+    try {
+      const known = await get(path);
+      const [all, records] = await Promise.all([history(path), turnsOf(agent, id)]);
+      if (known.running) records[known.running.turn] = { invocation: known.running.invocation };
+      setAsked(known.running ? await questions(known.running.invocation) : []);
+      setMessages(all);
+      setTurns(records);
+      setAbout(known);
+    } catch (error) {
+      if (error.status === 404) setAbout(null);
+      else throw error;
+    }
+  };
+  useEffect(() => {
+    document.title = `${about?.title || id} · agentdur`;
+  }, [about?.title]);
+  useEffect(() => poll(2.5, load), [path]);
+  const running = about?.running?.invocation;
+  const talk = useTalk(running, load);
+  const end = useRef(null);
+  useEffect(() => {
+    end.current?.scrollIntoView({ block: "nearest" });
+  }, [messages.length, talk, asked.length]);
+  return html`<div class="stack chat">
+    <${Head} agent=${agent} id=${id} about=${about} path=${path} />
+    <section class="card transcript" aria-label="Transcript">
+      ${about === null && html`<p class="empty"><b>A new session</b>Say something, and it begins.</p>`}
+      ${messages.map((one, i) => html`
+        ${one.turn !== messages[i - 1]?.turn &&
+          html`<${Turn} key=${`t${one.turn}`} number=${one.turn} record=${turns[one.turn]} at=${one.at * 1000} />`}
+        <${Message} key=${one.index} message=${one.message}
+          aside=${one.partial && html` <span class="tag">interrupted</span>`} />`)}
+      ${talk && html`<div class="message m-assistant"><div class="who small"><b>assistant</b></div>
+        <div class="bubble talk">${talk}</div></div>`}
+      ${asked.map((one) => html`<${Asked} key=${one} id=${one} />`)}
+      ${running && !talk && !asked.length && html`<p class="soft small">
+        answering in <a class="mono" href=${href(`/invocations/${running}`)}>${short(running)}</a> …</p>`}
+      <div ref=${end}></div>
+    </section>
+    <${Say} agent=${agent} path=${path} onSaid=${load} />
+  </div>`;
+}
+
+function Head({ agent, id, about, path }) {
+  const stop = () => attempt(() => post(`${path}/stop`), "Stopped.");
+  const remove = async () => {
+    const yes = await ask({
+      title: "Forget this session?", text: "Its messages are removed. Runs stay until their retention is over.",
+      action: "Forget", danger: true,
+    });
+    if (yes && (await attempt(() => del(path), "Forgotten."))) go("/sessions");
+  };
+  return html`<div class="head">
+      <div class="grow">
+        <p class="small soft crumbs">
+          <a href=${href("/sessions")}>sessions</a> / ${agent} / <span class="mono">${id}</span></p>
+        <h1>${about?.title || id}</h1>
+      </div>
+      ${about?.running && html`<button onClick=${stop}>Stop</button>`}
+      ${about && html`<a class="button" href=${href(`/objects/${seg(agent)}/${seg(id)}`)}>Object</a>
+        <button class="danger" onClick=${remove}>Forget…</button>`}
+    </div>
+    ${about && html`<dl class="facts">
+      <${Fact} name="Agent" value=${about.speaker || agent} />
+      <${Fact} name="Turns" value=${about.turns} />
+      <${Fact} name="Model calls" value=${about.model_calls} />
+      <${Fact} name="Tokens" value=${count(tokens(about.usage))} />
+      <${Fact} name="Cost" value=${money(about.cost)} />
+      <${Fact} name="Begun" value=${ago(about.created * 1000)} />
+    </dl>`}`;
+}
+
+function Turn({ number, record, at }) {
+  const run = record?.invocation;
+  const odd = record?.status && record.status !== "completed";
+  return html`<div class="turn small soft">
+    <span>turn ${number}</span>
+    ${run && html`<a class="mono" href=${href(`/invocations/${run}`)}>run ${short(run)}</a>`}
+    ${record?.cost != null && html`<span class="tag cost num">${money(record.cost)}</span>`}
+    ${odd && html`<span class="status is-${record.status === "failed" ? "failed" : "paused"}">${record.status}</span>`}
+    <span title=${stamp(at)}>${ago(at)}</span>
+    ${record?.error && html`<span class="bad">${record.error}</span>`}
+  </div>`;
+}
+
+function Say({ agent, path, onSaid }) {
+  const [text, setText] = useState("");
+  const send = async (event) => {
+    event.preventDefault();
+    const said = text.trim();
+    if (!said) return;
+    setText("");
+    if (await attempt(() => post(`${path}/messages?wait=false`, { content: said }))) onSaid();
+    else setText(said);
+  };
+  const keys = (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
+  };
+  return html`<form class="card say" onSubmit=${send}>
+    <label class="hidden" for="say">Message</label>
+    <textarea id="say" rows="2" placeholder=${`Message to ${agent}`} value=${text}
+      onInput=${(e) => setText(e.target.value)} onKeyDown=${keys}></textarea>
+    <div class="row">
+      <span class="small soft grow">
+        <kbd>Enter</kbd> sends, <kbd>Shift</kbd>+<kbd>Enter</kbd> is a new line</span>
+      <button class="primary" disabled=${!text.trim()}>Send</button>
+    </div>
+  </form>`;
+}
+
+/** What the model says in a turn that runs, as it says it. */
+function useTalk(running, onEnd) {
+  const [talk, setTalk] = useState("");
+  useEffect(() => {
+    if (!running) return undefined;
+    const source = new EventSource(`/invocations/${seg(running)}/live?after=0`);
+    const parts = new Map();
+    const show = () => setTalk([...parts.values()].join(""));
+    source.addEventListener("chunk", (event) => {
+      const { run, data } = JSON.parse(event.data);
+      if (data?.type && data.type !== "text") return;
+      parts.set(run, (parts.get(run) ?? "") + (data?.delta ?? ""));
+      show();
+    });
+    source.addEventListener("void", (event) => {
+      parts.delete(JSON.parse(event.data).run);
+      show();
+    });
+    source.addEventListener("end", () => {
+      source.close();
+      onEnd().then(() => setTalk(""), () => {});
+    });
+    return () => {
+      source.close();
+      setTalk("");
+    };
+  }, [running]);
+  return talk;
+}
+
+async function history(path) {
+  const all = [];
+  let after = -1;
+  for (let n = 0; n < PAGES_MOST && after !== null; n++) {
+    const page = await get(`${path}/messages?limit=${PAGE}&after=${after}`);
+    all.push(...page.messages);
+    after = page.after ?? null;
+  }
+  return all;
+}
+
+/** Of each turn that ended: its invocation, how it ended, what it cost. */
+async function turnsOf(agent, id) {
+  const rows = await sql(`SELECT key, value_utf8 FROM state
+    WHERE service_name = ${lit(agent)} AND service_key = ${lit(id)} AND starts_with(key, 'turn:')`);
+  return Object.fromEntries(rows.map((row) => [Number(row.key.slice(5)), JSON.parse(row.value_utf8)]));
+}
+
+/** What a running turn asks a person. */
+async function questions(invocation) {
+  const { run } = await get(`/invocations/${seg(invocation)}/rows?after=1000000000&limit=1`);
+  return (run.waiting_for ?? []).map(approvalOf).filter(Boolean);
+}
