@@ -81,16 +81,18 @@ def live_routes(engine: Engine) -> APIRouter:
             summary = await watch.summary()
             if summary is None:
                 raise UnknownInvocation(id)
-            return {"run": _shown(summary), "rows": await watch.rows(after, limit, PREVIEW_BYTES)}
+            return {"run": _shown(summary, watch), "rows": await watch.rows(after, limit, PREVIEW_BYTES)}
         finally:
             watch.close()
 
     return routes
 
 
-def _shown(summary: dict[str, Any]) -> dict[str, Any]:
-    """Without the output, which is the journal's last entry."""
-    return {name: value for name, value in summary.items() if name != "output"}
+def _shown(summary: dict[str, Any], watch: Watch) -> dict[str, Any]:
+    """Without the output, which is the journal's last entry; with the attempts that failed."""
+    shown = {name: value for name, value in summary.items() if name != "output"}
+    failed = watch.failed_attempts()
+    return {**shown, "failed_attempts": failed} if failed else shown
 
 
 def event(kind: str, data: Any, id: int | None = None) -> bytes:
@@ -137,7 +139,7 @@ class _Told:
         if summary != self._summary:
             self._summary = summary
             if summary is not None:
-                yield event("run", _shown(summary))
+                yield event("run", _shown(summary, self._watch))
 
     async def _wait(self) -> AsyncIterator[bytes]:
         """Until there is something new, with what steps stream meanwhile."""

@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentdur.admin.errors import json_only
 from agentdur.admin.ids import InvocationPath, parsed_id
 from agentdur.admin.live import INDEX_MAX
-from agentdur.core.errors import BadRequest, UnknownConversation, UnknownEntry
+from agentdur.core.errors import BadRequest, UnknownConversation, UnknownEntry, UnknownService, WrongStatus
 from agentdur.core.journal import FIRST_FREE_SIGNAL, Failure, Result, Success
 from agentdur.core.ports import Engine
+from agentdur.core.target import PromiseAddress, ServiceKind
 from agentdur.sdk.client import EngineClient
 
 Json = dict[str, Any]
@@ -118,6 +119,21 @@ def runs_routes(engine: Engine) -> APIRouter:
         if signal.isdigit() and int(signal) < FIRST_FREE_SIGNAL:
             raise BadRequest(f"signal: {signal} is the engine's own, awakeables begin at {FIRST_FREE_SIGNAL}")
         await engine.signal(parsed_id(id), int(signal) if signal.isdigit() else signal, body.result())
+        return {}
+
+    @routes.post(
+        "/services/{service}/promises/{name}", status_code=HTTPStatus.ACCEPTED,
+        dependencies=[Depends(json_only)],
+    )  # fmt: skip
+    async def settle(service: str, name: str, object_key: str, body: Answer, scope: str = "") -> Json:
+        """Complete a durable promise of a workflow; 409 when it was completed before."""
+        meta = engine.catalog.services.get(service)
+        if meta is None:
+            raise UnknownService(service)
+        if meta.kind is not ServiceKind.WORKFLOW:
+            raise BadRequest(f"The service '{service}' is no workflow: it has no promises")
+        if not await engine.settle(PromiseAddress(service, object_key, name, scope), body.result()):
+            raise WrongStatus(f"The promise '{name}' was already completed.")
         return {}
 
     return routes

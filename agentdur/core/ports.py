@@ -281,6 +281,10 @@ class Watch(Protocol):
         """Journal entries behind index `after`, JSON-able, at most `limit`. A payload of more than `preview`
         bytes is counted, and only its beginning shown."""
 
+    def failed_attempts(self) -> list[dict[str, Any]]:
+        """{attempt, at, code, message, entry, deployment} of attempts that failed since the engine started,
+        oldest first; the oldest ones may be left out."""
+
     def close(self) -> None:
         """Watch no more."""
 

@@ -22,15 +22,16 @@ from agentdur.core.errors import CallerError, NotRunning, StoreError, StoreFaile
 from agentdur.core.ids import InvocationId
 from agentdur.core.machine import apply, apply_object, apply_promise
 from agentdur.core.ports import Answer, Store, Timer, Writes
-from agentdur.core.state import ObjectState, PromiseState, Waiter
+from agentdur.core.state import Invocation, ObjectState, PromiseState, Waiter
 from agentdur.core.target import ObjectAddress, PromiseAddress
+from agentdur.runtime.attempts import FailedAttempts
 from agentdur.runtime.messages import Messages
 from agentdur.runtime.names import Names
 from agentdur.runtime.observed import Observed
 from agentdur.runtime.slots import Slot, Slots
 from agentdur.runtime.streams import Hub
 from agentdur.runtime.timers import Timers
-from agentdur.runtime.told import store_failed, store_is_back
+from agentdur.runtime.told import attempt_failed, store_failed, store_is_back
 from agentdur.runtime.world import World
 from agentdur.runtime.writer import Committer, Writer
 
@@ -76,6 +77,7 @@ class Machine:
         self.buffered: list[Any] = []
         self.touched_keys: set[ObjectAddress] = set()
         self.waiting: dict[InvocationId, list[asyncio.Future[Answer]]] = {}
+        self.failed_attempts = FailedAttempts()
         self.watches: dict[InvocationId, list[asyncio.Event]] = {}
         """Set when something of that invocation is committed, or nothing will be any more."""
         self.now = world.now()
@@ -374,6 +376,11 @@ class Machine:
 
     def _keep_messages(self, _: Slot, effect: e.KeepMessages) -> None:
         self.messages.keep(effect.messages, self.writer.writes, self.stamp)
+
+    def attempt_failed(self, before: Invocation, after: Invocation | None, error: j.Failure) -> None:
+        """Tell the log, and those who look."""
+        attempt_failed(before, after, error, self.now)
+        self.failed_attempts.note(before, after, error, self.now)
 
     def release(self, slot: Slot) -> None:
         """Nobody works with it any more: leave it to the store, unless it runs or is not committed yet."""

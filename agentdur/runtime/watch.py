@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from msgspec import to_builtins
+
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Row
 from agentdur.runtime import views
@@ -60,6 +62,11 @@ class Watch:
             {"index": index, "at": views.instant(times.get(index)), **views.entry_view(entry, preview)}
             for index, entry in entries
         ]
+
+    def failed_attempts(self) -> list[dict[str, Any]]:
+        """Those since this engine started, at most `ATTEMPTS_KEPT_MAX`, oldest first."""
+        found = self._machine.failed_attempts.of(self.id)
+        return [{**to_builtins(one), "at": views.instant(one.at)} for one in found]
 
     async def _row(self) -> Row | None:
         machine = self._machine

@@ -94,6 +94,8 @@ async def test_a_failed_attempt_is_told_with_its_next_try(world: World):
         assert event["data"]["status"] == "backing-off"
         assert "not yet" in event["data"]["last_failure"]["message"]
         assert event["data"]["next_retry_at"]
+        first = event["data"]["failed_attempts"][0]
+        assert (first["attempt"], first["code"], first["message"]) == (1, 500, "not yet")
 
 
 async def test_nobody_is_left_watching(world: World):
@@ -197,6 +199,18 @@ async def test_an_awakeable_is_rejected_with_a_message(world: World):
     assert "no one came" in (await world.http.get(f"/invocations/{id}")).json()["completion_failure"]
     reserved = await world.http.post(f"/invocations/{id}/signals/1", json={"value": 1})
     assert reserved.status_code == 400
+
+
+async def test_a_promise_is_settled_once(world: World):
+    where = {"object_key": "ada"}
+    for status in (202, 409):
+        given = await world.http.post(
+            "/services/Signup/promises/mail", params=where, json={"value": "opened"}
+        )
+        assert given.status_code == status, given.text
+    plain = await world.http.post("/services/Work/promises/mail", params=where, json={"value": 1})
+    nobody = await world.http.post("/services/Nobody/promises/mail", params=where, json={"value": 1})
+    assert (plain.status_code, nobody.status_code) == (400, 404)
 
 
 async def test_messages_that_are_not_stored_are_told_so(world: World):

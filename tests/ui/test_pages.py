@@ -135,6 +135,8 @@ async def test_a_retry_that_is_not_waited_for_is_made_at_once(view: View, seeded
     await view.open("/invocations/{again}")
     await (await view.sees("button", "Retry now")).click()
     await view.sees(".note.retrying", "Attempt 2 failed")
+    await view.page.click("summary:text('2 attempts failed')")
+    await view.sees(".attempts li", "attempt 1")
 
 
 async def test_a_run_is_restarted_from_a_row(view: View, seeded: Town):

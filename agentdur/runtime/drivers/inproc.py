@@ -24,7 +24,7 @@ from agentdur.core.replay import Recorded
 from agentdur.core.state import Status
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.slots import Slot
-from agentdur.runtime.told import attempt_failed, cut_short
+from agentdur.runtime.told import cut_short
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.context import CONTEXTS, Limits
 from agentdur.sdk.failure import Failed, failure_for
@@ -227,7 +227,7 @@ class InProcess:
             )
         )  # fmt: skip
         if slot is not None and before is not None and slot.state is not before:
-            attempt_failed(before, slot.state, failure.error, self.machine.now)
+            self.machine.attempt_failed(before, slot.state, failure.error)
 
     def _place_of(self, slot: Slot | None, step: int | None) -> int | None:
         """The journal index of the command with this completion id, if it is one of the last.

@@ -28,7 +28,6 @@ from agentdur.runtime.engine import Machine
 from agentdur.runtime.remote.attempt import RemoteAttempt
 from agentdur.runtime.remote.transport import Headers, Transport
 from agentdur.runtime.slots import Slot
-from agentdur.runtime.told import attempt_failed
 from agentdur.sdk.failure import Failed, failure_for
 from agentdur.wire import messages as m
 from agentdur.wire.codec import encode
@@ -327,7 +326,7 @@ class Remote:
                 )
             )  # fmt: skip
             if slot.state is not state:
-                attempt_failed(state, slot.state, failed.error, self.machine.now)
+                self.machine.attempt_failed(state, slot.state, failed.error)
         self._gone(attempt)
 
     def refuse(self, slot: Slot, error: j.Failure) -> None:

@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "../html.js";
 import { get, poll, seg, sql } from "../api.js";
 import { href, route, setQuery } from "../router.js";
-import { ago, count, money, ms, plural, short } from "../format.js";
+import { ago, count, money, ms, plural } from "../format.js";
 import { STATUSES, Status, word } from "../parts/status.js";
 import { Columns } from "../parts/chart.js";
 import { aboutRun } from "./runs.js";
@@ -89,13 +89,13 @@ function Spend({ title, rows, link }) {
 }
 
 const SUMS = `SUM(cost) AS cost, SUM(input_tokens) AS tin, SUM(output_tokens) AS tout,
-  SUM(llm_calls) AS calls`;
+  COUNT(*) AS calls`;
+const DEAREST = "ORDER BY cost DESC NULLS LAST LIMIT 6";
 
 async function load(length, bucket) {
-  const since = `created_at > now() - INTERVAL '${length}' AND ${OURS}`;
   const at = (column) =>
     `to_unixtime(date_bin(INTERVAL '${bucket} seconds', ${column}, TIMESTAMP '1970-01-01T00:00:00'))`;
-  const spent = `FROM sys_invocation WHERE ${since} AND llm_calls > 0`;
+  const spent = `FROM llm_calls WHERE at > now() - INTERVAL '${length}'`;
   const [now, rate, cost, service, session, dear, models, broken, lost] = await Promise.all([
     sql(`SELECT status, COUNT(*) AS n
       FROM sys_invocation
@@ -105,17 +105,15 @@ async function load(length, bucket) {
       FROM sys_invocation_status
       WHERE status = 'completed' AND completed_at > now() - INTERVAL '${length}' AND ${OURS}
       GROUP BY 1, 2`),
-    sql(`SELECT ${at("created_at")} AS t, ${SUMS} ${spent} GROUP BY 1`),
-    sql(`SELECT target_service_name AS name, ${SUMS} ${spent}
-      GROUP BY target_service_name
-      ORDER BY cost DESC NULLS LAST LIMIT 6`),
+    sql(`SELECT ${at("at")} AS t, ${SUMS} ${spent} GROUP BY 1`),
+    sql(`SELECT target_service_name AS name, ${SUMS} ${spent} GROUP BY target_service_name ${DEAREST}`),
     sql(`SELECT target_service_name AS service, target_service_key AS key, ${SUMS} ${spent}
       AND target_handler_name = 'turn' AND target_service_key IS NOT NULL
-      GROUP BY target_service_name, target_service_key
-      ORDER BY cost DESC NULLS LAST LIMIT 6`),
-    sql(`SELECT id, target AS name, cost, input_tokens AS tin, output_tokens AS tout ${spent}
-      ORDER BY cost DESC NULLS LAST LIMIT 6`),
-    byModel(length),
+      GROUP BY target_service_name, target_service_key ${DEAREST}`),
+    sql(`SELECT invocation_id AS id, MIN(target_service_name) AS service, MIN(target_service_key) AS key,
+      MIN(target_handler_name) AS handler, ${SUMS} ${spent}
+      GROUP BY invocation_id ${DEAREST}`),
+    sql(`SELECT model AS name, ${SUMS} ${spent} GROUP BY model ${DEAREST}`),
     get("/invocations?status=backing-off&status=paused&limit=15"),
     get("/invocations?status=failed&limit=8"),
   ]);
@@ -127,31 +125,19 @@ async function load(length, bucket) {
     ended[row.r] = (ended[row.r] ?? 0) + row.n;
     byTime.set(row.t, { ...byTime.get(row.t), t: row.t, [row.r]: row.n });
   }
+  const sum = (pick) => cost.reduce((all, row) => all + pick(row), 0);
   return {
-    now: Object.fromEntries(now.map((row) => [row.status, row.n])), ended, rate: [...byTime.values()],
-      cost: cost.map((row) => ({ t: row.t, cost: row.cost ?? 0 })),
-    spend: { cost: cost.reduce((sum, row) => sum + (row.cost ?? 0), 0),
-      tokens: cost.reduce((sum, row) => sum + tokens(row), 0),
-      calls: cost.reduce((sum, row) => sum + (row.calls ?? 0), 0) },
-    byService: named(service), bySession: named(session).map((row) =>
-      ({ ...row, name: `${row.service} / ${row.key}`, id: `${row.service}/${row.key}` })),
-      dearest: named(dear), byModel: models,
+    now: Object.fromEntries(now.map((row) => [row.status, row.n])),
+    ended,
+    rate: [...byTime.values()],
+    cost: cost.map((row) => ({ t: row.t, cost: row.cost ?? 0 })),
+    spend: { cost: sum((row) => row.cost ?? 0), tokens: sum(tokens), calls: sum((row) => row.calls ?? 0) },
+    byService: named(service),
+    byModel: named(models),
+    bySession: named(session).map((row) => ({ ...row, name: `${row.service} / ${row.key}` })),
+    dearest: named(dear).map((row) => ({ ...row, name: targetOf(row) })),
     trouble: [...broken.invocations, ...lost.invocations],
   };
 }
 
-/** The newest model steps, summed by their model. */
-async function byModel(length) {
-  const rows = await sql(`SELECT j.meta_json ->> 'model' AS model,
-    SUM(CAST(j.meta_json ->> 'cost' AS DOUBLE)) AS cost,
-    SUM(CAST(j.meta_json ->> 'prompt_tokens' AS BIGINT)) AS tin,
-    SUM(CAST(j.meta_json ->> 'completion_tokens' AS BIGINT)) AS tout
-    FROM sys_journal j
-    JOIN sys_invocation i ON i.id = j.id
-    WHERE i.llm_calls > 0 AND i.created_at > now() - INTERVAL '${length}'
-      AND j.meta_json ->> 'model' IS NOT NULL
-    GROUP BY 1
-    ORDER BY cost DESC NULLS LAST LIMIT 6`);
-  return rows.map((row) => ({ name: row.model, cost: row.cost ?? 0,
-    tokens: (row.tin ?? 0) + (row.tout ?? 0) }));
-}
+const targetOf = (row) => [row.service, row.key, row.handler].filter(Boolean).join("/");

@@ -2,14 +2,13 @@
 import { html, useEffect, useState } from "../html.js";
 import { get, patch, seg } from "../api.js";
 import { go, href } from "../router.js";
-import { cut, ms, plural, span, stamp, until } from "../format.js";
+import { ms, span, stamp, until } from "../format.js";
 import { attempt, ask } from "./ask.js";
-import { ended, Status } from "./status.js";
+import { ended } from "./status.js";
 import { Value } from "./value.js";
 import { ModelTurn } from "./llm.js";
 import { ApprovalCard } from "./approval.js";
 import { Child } from "./child.js";
-import { Signal, numberOf } from "./waiting.js";
 import { fork } from "./fork.js";
 
 /** The whole payload of an entry. */
@@ -106,12 +105,23 @@ export function Failure({ failure, title, about }) {
       <p><b>${title}${failure.code ? ` · ${failure.code}` : ""}</b>${about?.next_retry_at ?
         html` · next try ${until(ms(about.next_retry_at))}` : ""}</p>
       <p class="mono">${failure.message}</p>
+      <${Attempts} of=${about?.failed_attempts} />
       ${failure.metadata && html`<details><summary>facts</summary>
         <${Value} value=${failure.metadata} label="facts" /></details>`}
       ${failure.stacktrace && html`<details><summary>stack trace</summary>
         <${Value} value=${failure.stacktrace} label="stack trace" /></details>`}
     </div>
   </div>`;
+}
+
+/** Every attempt that failed, newest first. */
+export function Attempts({ of: all }) {
+  if (!all || all.length < 2) return null;
+  return html`<details><summary>${all.length} attempts failed</summary><ol class="attempts small">
+    ${all.toReversed().map((one) => html`<li key=${`${one.attempt}.${one.at}`}>
+      <span class="num">attempt ${one.attempt}</span> · <span class="num">${stamp(ms(one.at))}</span>
+      ${one.deployment && html` · <code>${one.deployment}</code>`} <span class="mono">${one.message}</span></li>`)}
+  </ol></details>`;
 }
 
 function Restart({ step, run, about }) {

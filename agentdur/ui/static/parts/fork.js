@@ -1,5 +1,5 @@
 // Start again from a row with another value in its place, and look at both runs.
-import { patch, post, seg } from "../api.js";
+import { post, seg } from "../api.js";
 import { go } from "../router.js";
 import { ask, attempt } from "./ask.js";
 import { asText } from "./value.js";

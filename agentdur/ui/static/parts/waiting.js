@@ -29,24 +29,29 @@ export function Waiting({ run, about }) {
 }
 
 function One({ text, run, about }) {
-  const approval = approvalOf(text);
+  const approval = approvalOf(text), number = numberOf(text), since = ms(about.modified_at);
   if (approval) return html`<${Asked} id=${approval} />`;
-  if (numberOf(text)) return html`<${Signal} id=${run.id} name=${numberOf(text)}
-    title=${`awakeable ${numberOf(text)}`} since=${about.modified_at} />`;
-  if (text.startsWith("signal ")) return html`<${Signal} id=${run.id} name=${text.slice(7)} title=${text}
-    since=${about.modified_at} />`;
+  if (number) {
+    return html`<${Answerable} path=${signalPath(run.id, number)} title=${`awakeable ${number}`} since=${since} />`;
+  }
+  if (text.startsWith("signal ")) {
+    return html`<${Answerable} path=${signalPath(run.id, text.slice(7))} title=${text} since=${since} />`;
+  }
   const step = run.journal.byCompletion.get(Number(text.split(" ")[1]));
   if (!step || about.status === "backing-off") return null;
-  if (step.type === "sleep") return html`<p
-    class="note suspended"><span class="grow"><b>Sleeps</b>${step.name &&
-    ` “${step.name}”`}, wakes ${until(ms(step.row.wake_at))}</span></p>`;
-  if (step.type === "call" && step.child) return html`<p
-    class="note suspended"><span class="grow"><b>Waiting for</b> <a
-    href=${href(`/invocations/${step.child}`)}>${step.row.service}.${step.row.handler}
-    </a>, called ${ago(step.at)}</span></p>`;
-  if (step.type === "promise") return html`<p
-    class="note suspended">
-    <span class="grow"><b>Waiting for</b> promise “${step.row.key}”, since ${ago(step.at)}</span></p>`;
+  if (step.type === "sleep") {
+    return html`<p class="note suspended"><span class="grow">
+      <b>Sleeps</b>${step.name && ` “${step.name}”`}, wakes ${until(ms(step.row.wake_at))}</span></p>`;
+  }
+  if (step.type === "call" && step.child) {
+    return html`<p class="note suspended"><span class="grow"><b>Waiting for</b>${" "}
+      <a href=${href(`/invocations/${step.child}`)}>${step.row.service}.${step.row.handler}</a>,
+      ${" "}called ${ago(step.at)}</span></p>`;
+  }
+  if (step.type === "promise") {
+    const path = promisePath(about, step);
+    return html`<${Answerable} path=${path} title=${`promise “${step.row.key}”`} since=${step.at} />`;
+  }
   return null;
 }
 
@@ -60,21 +65,28 @@ export function Asked({ id }) {
   return record && html`<${ApprovalCard} record=${record} onDecided=${load} bare=${false} />`;
 }
 
-/** A signal or an awakeable that a person may complete. */
-export function Signal({ id, name, title, since }) {
-  const path = `/invocations/${seg(id)}/signals/${seg(name)}`;
+/** Where a promise of this run's workflow is completed. */
+export const promisePath = (about, step) =>
+  `/services/${seg(about.target_service_name)}/promises/${seg(step.row.key)}` +
+  `?object_key=${seg(about.target_service_key ?? "")}`;
+
+const signalPath = (id, name) => `/invocations/${seg(id)}/signals/${seg(name)}`;
+
+/** What a person may complete: a signal, an awakeable, a promise. */
+export function Answerable({ title, since, path }) {
   const resolve = async () => {
-    const said = await ask({ title: `Resolve ${title}`,
-      fields: [{ name: "value", label: "Value (JSON)", rows: 5, json: true, value: "null" }],
-      action: "Resolve" });
+    const fields = [{ name: "value", label: "Value (JSON)", rows: 5, json: true, value: "null" }];
+    const said = await ask({ title: `Resolve ${title}`, fields, action: "Resolve" });
     if (said) attempt(() => post(path, { value: said.value }), "Resolved.");
   };
   const reject = async () => {
-    const said = await ask({ title: `Reject ${title}`, fields: [{ name: "failure", label: "Message" }],
-      action: "Reject", danger: true });
+    const fields = [{ name: "failure", label: "Message" }];
+    const said = await ask({ title: `Reject ${title}`, fields, action: "Reject", danger: true });
     if (said) attempt(() => post(path, { failure: said.failure }), "Rejected.");
   };
-  return html`<div class="note suspended"><span class="grow">
-    <b>Waiting for</b> ${title}, since ${ago(ms(since))}</span><button onClick=${resolve}>Resolve…</button>
-    <button class="danger" onClick=${reject}>Reject…</button></div>`;
+  return html`<div class="note suspended">
+    <span class="grow"><b>Waiting for</b> ${title}, since ${ago(since)}</span>
+    <button onClick=${resolve}>Resolve…</button>
+    <button class="danger" onClick=${reject}>Reject…</button>
+  </div>`;
 }
