@@ -62,9 +62,9 @@ function Both({ a, b }) {
       <${Side} run=${other} about=${right} against=${one} /></div>
     <p class="soft">${differ.length ? `${differ.length} of ${rows.length} rows differ.` :
       "Nothing differs."}</p>
-    <section class="card compare" role="list"
+    <div class="card compare" role="list"
       aria-label="Steps of both">${shown.map(([x, y], i) =>
-      html`<${PairRow} key=${i} left=${x} right=${y} />`)}</section>
+      html`<${PairRow} key=${i} left=${x} right=${y} />`)}</div>
   </div>`;
 }
 
