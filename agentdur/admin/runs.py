@@ -68,6 +68,13 @@ class Answer(BaseModel):
 def runs_routes(engine: Engine) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["invocations"])
+    _add_starting(routes, engine)
+    _add_looking(routes, engine)
+    _add_answering(routes, engine)
+    return routes
+
+
+def _add_starting(routes: APIRouter, engine: Engine) -> None:
     client = EngineClient(engine)
 
     @routes.post("/invocations", status_code=HTTPStatus.ACCEPTED, dependencies=[Depends(json_only)])
@@ -90,6 +97,8 @@ def runs_routes(engine: Engine) -> APIRouter:
         new = await engine.fork(parsed_id(id), body.from_entry, edits, body.deployment)
         return {"new_invocation_id": new}
 
+
+def _add_looking(routes: APIRouter, engine: Engine) -> None:
     @routes.get("/invocations/{id}/entries/{index}")
     async def entry(id: InvocationPath, index: Annotated[int, Path(ge=0, le=INDEX_MAX)]) -> Json:
         """One journal entry with its whole payload."""
@@ -110,6 +119,8 @@ def runs_routes(engine: Engine) -> APIRouter:
             raise UnknownConversation(head)
         return {"messages": messages}
 
+
+def _add_answering(routes: APIRouter, engine: Engine) -> None:
     @routes.post(
         "/invocations/{id}/signals/{signal}", status_code=HTTPStatus.ACCEPTED,
         dependencies=[Depends(json_only)],
@@ -135,5 +146,3 @@ def runs_routes(engine: Engine) -> APIRouter:
         if not await engine.settle(PromiseAddress(service, object_key, name, scope), body.result()):
             raise WrongStatus(f"The promise '{name}' was already completed.")
         return {}
-
-    return routes

@@ -46,7 +46,8 @@ export function SessionPage({ agent, id }) {
       ${about === null && html`<p class="empty"><b>A new session</b>Say something, and it begins.</p>`}
       ${messages.map((one, i) => html`
         ${one.turn !== messages[i - 1]?.turn &&
-          html`<${Turn} key=${`t${one.turn}`} number=${one.turn} record=${turns[one.turn]} at=${one.at * 1000} />`}
+          html`<${Turn} key=${`t${one.turn}`} number=${one.turn} record=${turns[one.turn]}
+            at=${one.at * 1000} />`}
         <${Message} key=${one.index} message=${one.message}
           aside=${one.partial && html` <span class="tag">interrupted</span>`} />`)}
       ${talk && html`<div class="message m-assistant"><div class="who small"><b>assistant</b></div>
@@ -64,7 +65,8 @@ function Head({ agent, id, about, path }) {
   const stop = () => attempt(() => post(`${path}/stop`), "Stopped.");
   const remove = async () => {
     const yes = await ask({
-      title: "Forget this session?", text: "Its messages are removed. Runs stay until their retention is over.",
+      title: "Forget this session?",
+        text: "Its messages go. Runs stay until their retention is over.",
       action: "Forget", danger: true,
     });
     if (yes && (await attempt(() => del(path), "Forgotten."))) go("/sessions");
@@ -96,7 +98,8 @@ function Turn({ number, record, at }) {
     <span>turn ${number}</span>
     ${run && html`<a class="mono" href=${href(`/invocations/${run}`)}>run ${short(run)}</a>`}
     ${record?.cost != null && html`<span class="tag cost num">${money(record.cost)}</span>`}
-    ${odd && html`<span class="status is-${record.status === "failed" ? "failed" : "paused"}">${record.status}</span>`}
+    ${odd && html`<span class="status is-${record.status === "failed" ? "failed" : "paused"}">
+      ${record.status}</span>`}
     <span title=${stamp(at)}>${ago(at)}</span>
     ${record?.error && html`<span class="bad">${record.error}</span>`}
   </div>`;

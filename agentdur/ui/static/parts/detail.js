@@ -120,7 +120,8 @@ export function Attempts({ of: all }) {
   return html`<details><summary>${all.length} attempts failed</summary><ol class="attempts small">
     ${all.toReversed().map((one) => html`<li key=${`${one.attempt}.${one.at}`}>
       <span class="num">attempt ${one.attempt}</span> · <span class="num">${stamp(ms(one.at))}</span>
-      ${one.deployment && html` · <code>${one.deployment}</code>`} <span class="mono">${one.message}</span></li>`)}
+      ${one.deployment && html` · <code>${one.deployment}</code>`} <span class="mono">${one.message}</span>
+        </li>`)}
   </ol></details>`;
 }
 

@@ -32,7 +32,8 @@ function One({ text, run, about }) {
   const approval = approvalOf(text), number = numberOf(text), since = ms(about.modified_at);
   if (approval) return html`<${Asked} id=${approval} />`;
   if (number) {
-    return html`<${Answerable} path=${signalPath(run.id, number)} title=${`awakeable ${number}`} since=${since} />`;
+    return html`<${Answerable} path=${signalPath(run.id, number)} title=${`awakeable ${number}`}
+      since=${since} />`;
   }
   if (text.startsWith("signal ")) {
     return html`<${Answerable} path=${signalPath(run.id, text.slice(7))} title=${text} since=${since} />`;
