@@ -159,6 +159,15 @@ SELECTS: list[tuple[str, list[list[Any]]]] = [
         [["Mail"]],
     ),
     (f"SELECT name FROM {S} WHERE FALSE", []),
+    (f"SELECT n FROM (SELECT name AS n, revision AS r FROM {S} ORDER BY r DESC LIMIT 1)", [["Mail"]]),
+    (
+        f"SELECT b.name FROM {S} a LEFT JOIN {S} b ON b.revision = a.revision + 1 ORDER BY b.name",
+        [["Mail"], ["Pay"], [None]],
+    ),
+    (
+        f"SELECT b.name FROM {S} a LEFT JOIN {S} b ON b.revision = a.revision + 1 ORDER BY 1 DESC NULLS LAST",
+        [["Pay"], ["Mail"], [None]],
+    ),
     ("SELECT completed_at FROM sys_invocation WHERE completed_at IS NULL GROUP BY 1", [[None]]),
 ]
 
@@ -201,6 +210,13 @@ WRONG: list[tuple[str, type[AgentdurError]]] = [
 def test_what_makes_no_sense_is_said_so(store: SqliteStore, sql: str, error: type[AgentdurError]):
     with pytest.raises(error):
         rows(store, sql)
+
+
+def test_each_question_is_told_what_memory_knows_then(store: SqliteStore):
+    """Also where its connection has answered before."""
+    for live in (LIVE, Live(), LIVE):
+        question = Question(sql="SELECT COUNT(*) FROM sys_service", now=T0, live=live)
+        assert store.query(question).rows == [[len(live.services)]]
 
 
 # -- indexes
