@@ -7,6 +7,9 @@ What is asked has the forms that the `restate` command and Restate's web pages s
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,3 +162,44 @@ def test_the_same_answer_is_the_same_arrow_stream(both: Both):
         assert table.num_rows == 12
         schemas.append([(field.name, field.type) for field in table.schema])
     assert schemas[0] == schemas[1]
+
+
+COMMANDS = """
+services list
+services status
+services status Room
+invocations list
+invocations list --all --limit 5
+invocations list --service Work --status completed
+invocations list --key k1
+invocations list --virtual-objects-only --oldest-first
+state get Room k2 --binary
+deployments list
+rules list
+sql select target, status, created_at, completion_retention from sys_invocation order by target
+sql --json select * from sys_service
+""".strip().splitlines()
+
+
+@pytest.mark.skipif("RESTATE_CLI" not in os.environ, reason="RESTATE_CLI names no restate command")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_restate_command_shows_as_many_lines_of_both(both: Both, command: str):
+    shown = []
+    for side in both:
+        environment = os.environ | {
+            "RESTATE_ADMIN_URL": str(side.admin.base_url),
+            "DO_NOT_TRACK": "1",
+            "CI": "1",
+        }
+        words = command.split(" ", 2) if command.startswith("sql --") else command.split()
+        words = ["sql", command.removeprefix("sql ")] if command.startswith("sql select") else words
+        done = subprocess.run(
+            [os.environ["RESTATE_CLI"], *words], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        shown.append([line for line in done.stdout.splitlines() if not _OF_ITS_OWN.search(line)])
+    assert len(shown[0]) == len(shown[1])
+
+
+_OF_ITS_OWN = re.compile("Idempotency key|Deployment|Query took")
+"""What one of them tells of more invocations than the other."""
