@@ -21,8 +21,10 @@ from agentdur.cli.approvals import approvals
 from agentdur.cli.demo import run_chat, run_demo
 from agentdur.cli.deployments import deployments
 from agentdur.cli.endpoint import endpoint
+from agentdur.cli.errors import BadArgument
 from agentdur.cli.invocations import invocations
 from agentdur.cli.loading import find, load_app
+from agentdur.cli.mcp import serve_mcp
 from agentdur.cli.output import (
     EVERY,
     Every,
@@ -213,6 +215,28 @@ def sql(
     """Ask the tables of `POST /query`: sys_invocation, sys_journal, state and the others."""
     api = _api(admin, file)
     present(lambda: ask(api, query), as_json=as_json, watch=watch, every=every)
+
+
+@app.command()
+def mcp(
+    *,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only the tools that change nothing.")
+    ] = False,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Also tools that decide what people were asked.")
+    ] = False,
+    http: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", help="Streamable HTTP on this machine's port, not stdio."),
+    ] = None,
+    admin: AdminUrl = None,
+    file: ConfigFile = None,
+) -> None:
+    """Serve the admin API to coding agents by the Model Context Protocol: they list, read and fork runs."""
+    if read_only and approve:
+        raise BadArgument("--read-only and --approve exclude each other")
+    serve_mcp(_api(admin, file), read_only=read_only, approve=approve, port=http)
 
 
 def reach(context: typer.Context, admin_url: AdminUrl = None, file: ConfigFile = None) -> None:
