@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
@@ -180,6 +180,17 @@ def _add_changes(routes: APIRouter, deployments: Deployments, version_of: Versio
     async def configure(service: str, given: Configuration) -> Json:
         """Set options of a deployment's service; they hold until it is registered again."""
         return service_view(await deployments.configure(service, given.override()))
+
+    @routes.post(
+        "/internal/services/{service}/serdes/{direction}/{name}", include_in_schema=False, tags=["services"]
+    )
+    async def convert(
+        service: str, direction: Literal["encode", "decode"], name: str, request: Request
+    ) -> Response:
+        """Bytes as a deployment's own format shows them, and back: its endpoint does it."""
+        kind = request.headers.get("content-type", "application/octet-stream")
+        answer = await deployments.convert(service, f"{direction}/{name}", await request.body(), kind)
+        return Response(bytes(answer.body), media_type=answer.headers.get("content-type"))
 
     @routes.patch("/deployments/{deployment}", dependencies=JSON)
     async def update(deployment: str, given: Update) -> Json:

@@ -292,6 +292,12 @@ class DeploymentInUse(CallerError):
     code = "AD0082"
 
 
+class ConversionFailed(CallerError):
+    """The deployment did not convert the value. Look at its log, and whether its SDK knows how."""
+
+    code = "AD0217"
+
+
 class BadIdentityKey(CallerError):
     """The key of request identity cannot be used. Endpoints take publickeyv1_…, servers a PEM file."""
 

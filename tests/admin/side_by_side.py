@@ -68,6 +68,10 @@ class Peer:
             kind = {"content-type": place.kind} if place.kind else {}
             await _answer(send, place.status, kind | place.headers, said)
             return
+        if rest[:1] == ["serdes"]:
+            status = 500 if name == "serdes500" else 200
+            await _answer(send, status, {"content-type": headers.get("content-type", "?")}, body[::-1])
+            return
         kind = headers["content-type"]
         version = int(kind.rpartition(".v")[2])
         frames = [decode(frame, version) for frame in FrameReader().feed(body)]

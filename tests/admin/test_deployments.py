@@ -16,11 +16,13 @@ from agentdur.core.catalog import IN_PROCESS
 from agentdur.core.ids import InvocationId, encode_id, ulid
 from agentdur.core.ports import Request
 from agentdur.runtime.owner import Engine
+from agentdur.runtime.remote.transport import Address
 from agentdur.wire import messages as m
 from tests.http.serving import lent
 from tests.remote.scripted import until
 from tests.remote.test_bad_peers import Peer, call, said
 
+NOWHERE = Address("http", "127.0.0.1", 9, http1=True)
 UNKNOWN = encode_id("dp", ulid(1_700_000_000_000, bytes(10)))
 own = Service("Own")
 
@@ -335,3 +337,14 @@ async def test_this_process_is_shown_as_a_deployment_that_nobody_changes(desk: D
         answer = await desk.http.request(method, path, json=body)
         assert (answer.status_code, "this process" in answer.json()["message"]) == (400, True)
     assert (await desk.http.get(f"/deployments/{own_id}")).json() == shown.json()
+
+
+async def test_values_of_this_process_and_of_who_is_not_there_are_not_converted(desk: Desk):
+    await desk.register(0)
+    for service, status in (("Own", 400), ("Nobody", 404)):
+        given = await desk.http.post(f"/internal/services/{service}/serdes/encode/x", content=b"abc")
+        assert (given.status_code, service in given.json()["message"]) == (status, True)
+    deployment = (await desk.http.get("/services/Far")).json()["deployment_id"]
+    desk.engine.deployments.all[deployment].address = NOWHERE
+    given = await desk.http.post("/internal/services/Far/serdes/encode/x", content=b"abc")
+    assert (given.status_code, given.headers["x-agentdur-error"]) == (500, "AD0217")

@@ -314,3 +314,33 @@ def test_the_options_of_services(both: Both):
         side.register("cfg", force=True)
 
     told_by(both, story)
+
+
+def test_values_are_converted_by_the_endpoint(both: Both):
+    """What each server asks of the endpoint is looked at, too."""
+    for name in ("serdes", "serdes500"):
+        both.peer.places[name] = Place(manifest(serving(name.capitalize())))
+    asked = []
+
+    def story(side: Side) -> None:
+        path = "/internal/services"
+        for name in ("serdes", "serdes500"):
+            side.register(name)
+        both.peer.places["serdes"].asked.clear()
+        for service, rest in (
+            ("Serdes", "encode/a"), ("Serdes", "decode/a"), ("Serdes", "explode/a"), ("Serdes", "encode"),
+            ("Serdes", "encode/a/b"), ("Serdes500", "encode/a"), ("Nobody", "encode/a"),
+        ):  # fmt: skip
+            headers = {"content-type": "application/x-of-its-own"}
+            given = side.ask("POST", f"{path}/{service}/serdes/{rest}", content=b"abc", headers=headers)
+            side.story.append(given.content if given.is_success else None)
+        side.ask("GET", f"{path}/Serdes/serdes/encode/a")
+        asked.append([
+            (where, headers["x-restate-serdes-protocol"], headers.get("content-type"))
+            for where, headers in both.peer.places["serdes"].asked
+        ])  # fmt: skip
+
+    told_by(both, story)
+    theirs, ours = asked
+    assert theirs == ours
+    assert [where for where, *_ in ours] == ["serdes/Serdes/encode/a", "serdes/Serdes/decode/a"]

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from agentdur.core.catalog import Catalog, HandlerOptions, ServiceMeta, is_internal
 from agentdur.core.errors import (
     BadRequest,
+    ConversionFailed,
     DeploymentInUse,
     DiscoveryFailed,
     UnknownDeployment,
@@ -29,7 +30,8 @@ from agentdur.core.errors import (
 )
 from agentdur.core.ids import encode_id, ulid
 from agentdur.runtime.own import OwnServices, check_retention, merge
-from agentdur.runtime.remote.discover import discover, negotiated
+from agentdur.runtime.remote.asking import Answer, ask
+from agentdur.runtime.remote.discover import REASON_BYTES_MAX, discover, negotiated
 from agentdur.runtime.remote.places import (
     checked_arn,
     is_function,
@@ -38,7 +40,7 @@ from agentdur.runtime.remote.places import (
     speaks_http1,
     transport_to,
 )
-from agentdur.runtime.remote.transport import Function, Headers, Place, Transport
+from agentdur.runtime.remote.transport import Function, Headers, Place, Transport, TransportFailed
 from agentdur.runtime.world import World
 from agentdur.wire.manifest import (
     NOTHING_SET,
@@ -52,6 +54,7 @@ from agentdur.wire.manifest import (
 
 ZSTD = ("accept-encoding", "zstd")
 """What a function is told that said at discovery that it knows zstd."""
+SERDES = ("x-restate-serdes-protocol", "v1")
 CLUSTER_HEADER = ("x-restate-cluster-name", "agentdur")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -362,6 +365,27 @@ class Deployments:
             found = self._made(record)
             await self._put(found)
         return found.services[service]
+
+    async def convert(self, service: str, path: str, body: bytes, content_type: str) -> Answer:
+        """What the newest deployment of a service makes of a value, `path` being `encode/NAME` or
+        `decode/NAME`. UnknownService, BadRequest, ConversionFailed."""
+        if service in self.own.services:
+            raise BadRequest(
+                f"The service '{service}' is served by this process: no endpoint converts its values"
+            )
+        found = self.find(None, service)
+        if found is None:
+            raise UnknownService(service)
+        whole = f"/serdes/{service}/{path}"
+        headers = [SERDES, ("content-type", content_type), *found.headers(whole)]
+        try:
+            answer = await ask(found.transport(), "POST", whole, headers, body)
+        except (TransportFailed, TimeoutError) as error:
+            raise ConversionFailed(f"{found.record.uri} did not answer ({error})") from error
+        if not 200 <= answer.status < 300:
+            told = answer.body[:REASON_BYTES_MAX].decode(errors="replace")
+            raise ConversionFailed(f"{found.record.uri} answered with status {answer.status}: {told}")
+        return answer
 
     def chosen(self, wanted: str, service: str, protocol: int | None) -> Deployment:
         """The one that `latest` or an id names; BadRequest when it cannot go on with the invocation."""

@@ -8,14 +8,13 @@ import ssl
 from msgspec.structs import replace
 
 from agentdur.core.errors import DiscoveryFailed
-from agentdur.runtime.remote.transport import Address, Exchange, Headers, Place, Transport, TransportFailed
+from agentdur.runtime.remote.asking import ANSWER_SECONDS_MAX, Answer, ask
+from agentdur.runtime.remote.transport import Address, Headers, Place, Transport, TransportFailed
 from agentdur.wire.manifest import ACCEPT, parse_manifest
 
 ATTEMPTS_MAX = 4
 DELAY_SECONDS = 0.1
-ANSWER_SECONDS_MAX = 30.0
 REASON_BYTES_MAX = 500
-MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -33,39 +32,6 @@ async def negotiated(place: Place) -> Place:
     chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
     writer.close()
     return replace(place, http1=chosen != "h2")
-
-
-class _Answer:
-    """Collects one answer (`transport.Receiver`)."""
-
-    def __init__(self) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.body = bytearray()
-        self.exchange: Exchange | None = None
-
-    def response(self, status: int, headers: dict[str, str]) -> None:
-        """The head."""
-        self.status, self.headers = status, headers
-
-    def data(self, chunk: bytes) -> None:
-        """A piece; too many are an end, because nobody gives room for more."""
-        self.body += chunk
-        if len(self.body) <= MANIFEST_BYTES_MAX and self.exchange is not None:
-            self.exchange.consumed(len(chunk))
-        elif not self.done.done():
-            self.done.set_exception(TransportFailed("protocol", "the manifest is too large"))
-
-    def ended(self) -> None:
-        """All of it."""
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def lost(self, error: TransportFailed) -> None:
-        """Or never."""
-        if not self.done.done():
-            self.done.set_exception(error)
 
 
 async def discover(transport: Transport, headers: Headers) -> tuple[str, bytes, str | None]:
@@ -91,15 +57,10 @@ async def discover(transport: Transport, headers: Headers) -> tuple[str, bytes, 
     raise AssertionError("the last attempt answers or raises")
 
 
-async def _ask(transport: Transport, headers: Headers, *, last: bool) -> _Answer | None:
+async def _ask(transport: Transport, headers: Headers, *, last: bool) -> Answer | None:
     """One try; None when it is worth another one."""
-    answer = _Answer()
-    exchange = transport.open("GET", "/discover", [("accept", ACCEPT), *headers], answer)
-    answer.exchange = exchange
-    exchange.end()
     try:
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            await answer.done
+        return await ask(transport, "GET", "/discover", [("accept", ACCEPT), *headers])
     except TimeoutError as error:
         raise DiscoveryFailed("it did not answer in time", 500, "META0003") from error
     except TransportFailed as error:
@@ -109,6 +70,3 @@ async def _ask(transport: Transport, headers: Headers, *, last: bool) -> _Answer
         if last or error.kind == "failed":
             raise DiscoveryFailed(f"it cannot be reached: {error}", 500, "META0003") from error
         return None
-    finally:
-        exchange.abort()
-    return answer
