@@ -181,16 +181,16 @@ def _add_changes(routes: APIRouter, deployments: Deployments, version_of: Versio
         """Set options of a deployment's service; they hold until it is registered again."""
         return service_view(await deployments.configure(service, given.override()))
 
-    @routes.post(
-        "/internal/services/{service}/serdes/{direction}/{name}", include_in_schema=False, tags=["services"]
-    )
-    async def convert(
-        service: str, direction: Literal["encode", "decode"], name: str, request: Request
-    ) -> Response:
-        """Bytes as a deployment's own format shows them, and back: its endpoint does it."""
-        kind = request.headers.get("content-type", "application/octet-stream")
-        answer = await deployments.convert(service, f"{direction}/{name}", await request.body(), kind)
-        return Response(bytes(answer.body), media_type=answer.headers.get("content-type"))
+    def converting(direction: Literal["encode", "decode"]) -> None:
+        path = f"/internal/services/{{service}}/serdes/{direction}/{{name:path}}"
+
+        @routes.post(path, include_in_schema=False)
+        async def convert(service: str, name: str, request: Request) -> Response:
+            """Bytes as a deployment's own format shows them, and back: its endpoint does it."""
+            return Response(await deployments.convert(service, f"{direction}/{name}", await request.body()))
+
+    converting("encode")
+    converting("decode")
 
     @routes.patch("/deployments/{deployment}", dependencies=JSON)
     async def update(deployment: str, given: Update) -> Json:

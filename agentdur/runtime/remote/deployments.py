@@ -30,7 +30,7 @@ from agentdur.core.errors import (
 )
 from agentdur.core.ids import encode_id, ulid
 from agentdur.runtime.own import OwnServices, check_retention, merge
-from agentdur.runtime.remote.asking import Answer, ask
+from agentdur.runtime.remote.asking import ask
 from agentdur.runtime.remote.discover import REASON_BYTES_MAX, discover, negotiated
 from agentdur.runtime.remote.places import (
     checked_arn,
@@ -366,7 +366,7 @@ class Deployments:
             await self._put(found)
         return found.services[service]
 
-    async def convert(self, service: str, path: str, body: bytes, content_type: str) -> Answer:
+    async def convert(self, service: str, path: str, body: bytes) -> bytes:
         """What the newest deployment of a service makes of a value, `path` being `encode/NAME` or
         `decode/NAME`. UnknownService, BadRequest, ConversionFailed."""
         if service in self.own.services:
@@ -377,7 +377,8 @@ class Deployments:
         if found is None:
             raise UnknownService(service)
         whole = f"/serdes/{service}/{path}"
-        headers = [SERDES, ("content-type", content_type), *found.headers(whole)]
+        kind = "application/json" if path.startswith("encode/") else "application/octet-stream"
+        headers = [SERDES, ("content-type", kind), *found.headers(whole)]
         try:
             answer = await ask(found.transport(), "POST", whole, headers, body)
         except (TransportFailed, TimeoutError) as error:
@@ -385,7 +386,7 @@ class Deployments:
         if not 200 <= answer.status < 300:
             told = answer.body[:REASON_BYTES_MAX].decode(errors="replace")
             raise ConversionFailed(f"{found.record.uri} answered with status {answer.status}: {told}")
-        return answer
+        return bytes(answer.body)
 
     def chosen(self, wanted: str, service: str, protocol: int | None) -> Deployment:
         """The one that `latest` or an id names; BadRequest when it cannot go on with the invocation."""
