@@ -175,6 +175,7 @@ SELECTS: list[tuple[str, list[list[Any]]]] = [
 @pytest.mark.parametrize(("sql", "found"), SELECTS, ids=range(len(SELECTS)))
 def test_a_select_has_its_rows(store: SqliteStore, sql: str, found: list[list[Any]]):
     assert rows(store, sql) == found
+    assert rows(store, sql) == found, "the tree of the first time is used again, and is as it was"
 
 
 def test_columns_know_their_kind(store: SqliteStore):

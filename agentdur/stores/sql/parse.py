@@ -6,6 +6,8 @@ Rules of this file:
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -14,11 +16,21 @@ from agentdur.core.errors import BadQuery, QueryNotAllowed, QueryTooComplex
 
 TEXT_BYTES_MAX = 256 * 1024
 """A list of a thousand ids has 45,000."""
-TOKENS_MAX = 50_000
+KEPT_LENGTH_MAX = 4096
 
 
 def parse(sql: str) -> exp.Query:
-    """The tree of the one query in the text."""
+    """The tree of the one query in the text; it is shared, and not to be changed."""
+    return _kept(sql) if len(sql) <= KEPT_LENGTH_MAX else _parsed(sql)
+
+
+@lru_cache(maxsize=128)
+def _kept(sql: str) -> exp.Query:
+    """Pages ask the same again and again."""
+    return _parsed(sql)
+
+
+def _parsed(sql: str) -> exp.Query:
     if len(sql.encode("utf-8", "replace")) > TEXT_BYTES_MAX:
         raise QueryTooComplex(f"it has more than {TEXT_BYTES_MAX} bytes")
     try:
