@@ -141,19 +141,20 @@ class App:
         opened: Store = open_store(given) if isinstance(given, str) else given
         self.tell(settings)
         catalog = self.catalog(settings.handler_options())
-        async with telemetry_of(settings, expose_metrics) as self.telemetry:
+        async with telemetry_of(settings, expose_metrics) as telemetry:
+            self.telemetry = telemetry
             engine = Engine(
                 opened, self.handlers(), catalog, knobs=knobs_of(settings),
-                defaults=settings.handler_options(), signer=signer_of(settings), observer=self.telemetry,
+                defaults=settings.handler_options(), signer=signer_of(settings), observer=telemetry,
             )  # fmt: skip
             await engine.start()
             self.engine = engine
-            if self.telemetry is not None:
-                self.telemetry.measure(engine)
+            if telemetry is not None:
+                telemetry.measure(engine)
             try:
                 yield engine
             finally:
-                self.engine = None
+                self.engine = self.telemetry = None
                 await asyncio.shield(engine.stop())
 
     @asynccontextmanager

@@ -16,6 +16,7 @@ from opentelemetry.trace import (
     SpanContext,
     TraceFlags,
     TraceState,
+    get_current_span,
     set_span_in_context,
 )
 
@@ -58,6 +59,14 @@ def carry(traceparent: str, invocation: InvocationId, headers: Headers) -> None:
     """For the handler's task, called in it: everything it starts inherits the context."""
     state = dict(headers).get(STATE_HEADER, "") if parent_of(traceparent) else ""
     otel.attach(set_span_in_context(Here(traceparent, invocation, state)))
+
+
+def current() -> str:
+    """The context of the span that is current where this is called; empty when there is none."""
+    span = get_current_span().get_span_context()
+    if not span.is_valid:
+        return ""
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags & 1:02x}"
 
 
 def carry_on(headers: dict[str, str]) -> None:

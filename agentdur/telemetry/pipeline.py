@@ -27,7 +27,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Headers
 from agentdur.core.trace import HEADER, ROOT, ROOT_UNSAMPLED, inbound
 from agentdur.observe.observer import Said
-from agentdur.sdk.carried import carry
+from agentdur.sdk.carried import carry, current
 from agentdur.telemetry.count import EngineCounts, IngressCounts
 from agentdur.telemetry.follow import Follower, Listener
 from agentdur.telemetry.gauges import Figures, engine_gauges
@@ -157,9 +157,12 @@ class Telemetry:
     # -- what the engine says, on its loop
 
     def accepts(self, invocation: InvocationId, headers: Headers) -> str:
-        """The traceparent of an invocation from outside: below the caller's span, or a trace of its own."""
+        """The traceparent of an invocation from outside: below the span that is current here, or that the
+        caller sent; or it begins a trace of its own."""
         if self._sink is None:
             return ""
+        if here := current():
+            return here
         for name, value in headers:
             if name == HEADER:
                 context = inbound(value)

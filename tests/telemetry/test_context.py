@@ -137,6 +137,30 @@ async def test_what_a_step_calls_is_below_the_step(stage: Stage):
     assert not trace.get_current_span().get_span_context().is_valid, "nothing of it is left outside"
 
 
+async def test_a_call_from_within_a_span_is_below_it(stage: Stage):
+    """A program with an SDK of its own calls the engine in it; and so does a step."""
+    world, (telemetry, kept) = World(), keeping()
+    services, caller = shop(), Service("Caller")
+    price = services.handlers["price"].fn
+
+    @caller.handler()
+    async def call(ctx: Context) -> int:
+        async def action() -> int:
+            return await stage.client.service_call(price, "lamp")
+
+        return await ctx.run_typed("from outside", action)
+
+    await stage.start(services, caller, observer=telemetry)
+    with world.provider.get_tracer("users").start_as_current_span("request") as span:
+        await stage.client.service_call(call, None)
+    telemetry.drain()
+    request = span.get_span_context()
+    spans = {one.name: one for one in kept.spans}
+    assert spans["Caller/call"].parent_id == f"{request.span_id:016x}"
+    assert spans["Shop/price"].parent_id == spans["from outside"].span_id
+    assert {one.trace_id for one in kept.spans} == {f"{request.trace_id:032x}"}
+
+
 async def test_the_span_of_a_step_is_the_same_on_every_attempt(stage: Stage):
     seen: list[str] = []
     flaky = Service("Flaky")

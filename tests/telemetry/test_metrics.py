@@ -9,11 +9,16 @@ from datetime import timedelta
 import httpx
 import pytest
 from fastapi import FastAPI
+from msgspec.json import encode
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentdur import Context, Service, TerminalError
+from agentdur.budgets.book import Amounts, Book, Limits
+from agentdur.budgets.judge import SERVICE
+from agentdur.core.target import ObjectAddress
 from agentdur.ingress.app import create_ingress
 from agentdur.sdk.note import note
+from agentdur.telemetry import gauges
 from agentdur.telemetry.metrics import OTHER, SERIES_MAX, Counter, Registry
 from agentdur.telemetry.pipeline import Telemetry
 from tests.support.collector import Collector, plain
@@ -152,6 +157,26 @@ async def test_what_is_so_now_is_asked_when_somebody_looks(stage: Stage, telemet
     assert value(found, "agentdur_approvals_asked_total", service="Desk") == 1
     assert value(found, "agentdur_attempts_in_memory", state="live") >= 2
     assert value(found, "agentdur_invocations", status="running") >= 2
+
+
+async def test_shared_budgets_say_what_is_left(
+    stage: Stage, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(gauges, "KEEP_SECONDS", 0.0)
+    await stage.start(shop(), observer=telemetry)
+    telemetry.measure(stage.engine)
+    book = encode(Book(Limits(cost=2.0), spent=Amounts(calls=3, tokens=40, cost=0.5)))
+    await stage.engine.edit_state(ObjectAddress(SERVICE, "team"), {"book": book}, None)
+    await stage.engine.edit_state(ObjectAddress(SERVICE, "odd"), {"book": b"no book"}, None)
+
+    async def spent() -> float:
+        return value(read(telemetry), "agentdur_budget_spent", budget="team", unit="cost")
+
+    await until_it_is(spent, 0.5)
+    found = read(telemetry)
+    assert value(found, "agentdur_budget_limit", budget="team", unit="cost") == 2
+    assert value(found, "agentdur_budget_spent", budget="team", unit="tokens") == 40
+    assert not [labels for name, labels in found if ("budget", "odd") in labels]
 
 
 async def test_the_ingress_counts_its_requests(stage: Stage, telemetry: Telemetry):
