@@ -165,7 +165,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     otel_loop_share_limit: Annotated[
         float,
         Setting(RATIO, "The part of the engine's time that telemetry may take; fewer traces begin above it."),
-    ] = 0.08
+    ] = 0.1
     otel_metric_interval: Annotated[
         timedelta, Setting(INTERVAL, "How often metrics are sent to the collector.")
     ] = timedelta(minutes=1)

@@ -34,9 +34,17 @@ class Left(Struct, frozen=True):
     seqs: list[int]
 
 
-Step: TypeAlias = tuple[int, Invocation | None, Invocation | None, tuple[Effect, ...], int]
-"""A transition: (seq, before, after, effects, when in ms since the epoch)."""
-Said: TypeAlias = Step | Found | Left
+class Moved(Struct, frozen=True, gc=False):
+    """A transition of the invocation with this number, at `at` ms since the epoch."""
+
+    seq: int
+    before: Invocation | None
+    after: Invocation | None
+    effects: tuple[Effect, ...]
+    at: int
+
+
+Said: TypeAlias = Moved | Found | Left
 
 
 class EngineObserver(Protocol):

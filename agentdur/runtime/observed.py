@@ -8,7 +8,7 @@ from agentdur.core.effects import Effect
 from agentdur.core.ports import Store
 from agentdur.core.state import Accepted, Invocation, Status
 from agentdur.core.trace import is_sampled
-from agentdur.observe.observer import EngineObserver, Found, Left, Said
+from agentdur.observe.observer import EngineObserver, Found, Left, Moved, Said
 from agentdur.runtime.slots import Slot, Slots
 from agentdur.runtime.writer import Writer
 from agentdur.sdk.attempt import Attempt
@@ -35,7 +35,7 @@ class Observed:
             slot.followed = True
             if before is not None:
                 self._find(slot, before)
-        self._said.append((slot.seq, before, after, effects, at))
+        self._said.append(Moved(slot.seq, before, after, effects, at))
 
     def _find(self, slot: Slot, before: Invocation) -> None:
         """The observer has not heard of it, or has forgotten it while it was out of memory: all of it is

@@ -21,7 +21,7 @@ from agentdur.core.effects import Append, Effect, Finished, KeepMessages, Start
 from agentdur.core.ids import InvocationId
 from agentdur.core.state import Head, Invocation, Status
 from agentdur.core.trace import STATE_HEADER, is_sampled, parent_of
-from agentdur.observe.observer import Found, Left, Said
+from agentdur.observe.observer import Found, Left, Moved, Said
 from agentdur.telemetry.genai import MODEL_STEP, agent_of
 
 SEEN_MAX = 100_000
@@ -151,22 +151,17 @@ class Follower:
     def hear(self, said: Iterable[Said]) -> None:
         """What was committed."""
         for one in said:
-            if type(one) is tuple:
-                self._transition(*one)
+            if type(one) is Moved:
+                self._transition(one)
             elif isinstance(one, Left):
                 for seq in one.seqs:
                     self._live.pop(seq, None)
             elif isinstance(one, Found):
                 self._found(one)
 
-    def _transition(
-        self,
-        seq: int,
-        before: Invocation | None,
-        after: Invocation | None,
-        effects: tuple[Effect, ...],
-        at: int,
-    ) -> None:
+    def _transition(self, moved: Moved) -> None:
+        seq, before, after, at = moved.seq, moved.before, moved.after, moved.at
+        effects = moved.effects
         live = self._live.get(seq)
         copied = False
         if live is None:

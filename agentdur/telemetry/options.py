@@ -47,7 +47,7 @@ class Options(Struct, frozen=True, kw_only=True):
     content: Content = "errors"
     content_bytes: int = 8192
     sample_ratio: float = 1.0
-    share: float = 0.08
+    share: float = 0.1
     metric_interval_ms: int = METRIC_INTERVAL_MS
     queue: int = 100_000
     resource: Attributes = ()

@@ -86,13 +86,13 @@ class Share:
         self._most, self.room = most, 1.0
         self._since = self._spent = self._taken = 0.0
 
-    def took(self, began: float, ended: float) -> None:
-        """The loop was kept from `began` to `ended`, in seconds of its clock."""
-        self._spent += ended - began
-        passed = ended - self._since
+    def took(self, seconds: float, now: float) -> None:
+        """So much processor time, until `now` on the loop's clock."""
+        self._spent += seconds
+        passed = now - self._since
         if passed < SHARE_SECONDS:
             return
-        share, self._since, self._spent = self._spent / passed, ended, 0.0
+        share, self._since, self._spent = self._spent / passed, now, 0.0
         if passed < 2 * SHARE_SECONDS:  # else nothing has happened for a while
             self._taken = share
             if share > self._most:
@@ -199,9 +199,9 @@ class Telemetry:
 
     def _tell_on(self) -> None:
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = time.thread_time()  # not while others have the processor
         over = self.drain(SLICE_SECONDS)
-        self._share.took(began, loop.time())
+        self._share.took(time.thread_time() - began, loop.time())
         if not over:
             loop.call_soon(self._tell_on)
             return

@@ -44,6 +44,7 @@ async def test_what_does_not_fit_stops_the_start(monkeypatch: pytest.MonkeyPatch
         await sold()
 
 
+@pytest.mark.slow
 def test_without_telemetry_nothing_of_it_is_even_imported():
     program = """
 import asyncio, sys

@@ -106,11 +106,11 @@ def test_above_its_share_fewer_traces_begin_and_then_all_again():
     share = Share(0.1)
     clock = 100.0
     for _ in range(200):  # 2 of 10 ms
-        share.took(clock, clock + 0.002)
+        share.took(0.002, clock)
         clock += 0.01
     assert share.room < 0.5
     for _ in range(2000):
-        share.took(clock, clock + 0.0001)
+        share.took(0.0001, clock)
         clock += 0.01
     assert share.room == 1.0
 
