@@ -170,6 +170,9 @@ def test_it_lists_and_describes_invocations(site: Site):
     listed = site.run("invocations", "list", "--all")
     assert {waiting, done, failing} <= set(re.findall(r"inv_\w+", listed))
     assert "not yet" in listed
+    of_work = site.run("invocations", "list", "--service", "Work", "--all")
+    assert {waiting, done, failing} <= set(re.findall(r"inv_\w+", of_work))
+    assert "Showing 0/0" in site.run("invocations", "list", "--service", "Signup")
     told = site.run("invocations", "describe", done)
     for entry in ("Command: Input", "Command: Run [say]", "Notification: Run", "Command: Output"):
         assert entry in told
