@@ -54,13 +54,18 @@ class _Bodiless:
             await self._send({"type": "http.response.body", "body": b""})
 
 
+def _is_whole(start: Message) -> bool:
+    """A stream has no length, and its head must not wait for its first piece."""
+    return any(name == b"content-length" for name, _ in start["headers"])
+
+
 class _Packing:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._start: Message | None = None
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] == "http.response.start" and _is_whole(message):
             self._start = message
             return
         start, self._start = self._start, None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
 from agentdur.admin.app import create_admin
+from agentdur.admin.door import outward
 from agentdur.admin.settings import AdminSettings
 from agentdur.core.catalog import Catalog
 from tests.admin.conftest import World, quick, step
@@ -66,6 +69,21 @@ async def test_what_is_worth_it_is_compressed_for_who_takes_it(world: World, acc
         assert int(given.headers["content-length"]) < len(plain.content) / 2
     small = await world.http.get("/version/nowhere", headers=headers)
     assert "content-encoding" not in small.headers
+
+
+async def test_a_stream_begins_at_once_also_for_who_takes_gzip():
+    """A browser is told that it is connected before anything happens."""
+    said: list[str] = []
+
+    async def send(message: Any) -> None:
+        said.append(message["type"])
+
+    scope = {"type": "http", "method": "GET", "headers": [(b"accept-encoding", b"gzip")]}
+    _, outgoing = outward(scope, send)
+    await outgoing({"type": "http.response.start", "status": 200, "headers": []})
+    assert said == ["http.response.start"]
+    await outgoing({"type": "http.response.body", "body": b"x" * 5000, "more_body": True})
+    assert said == ["http.response.start", "http.response.body"]
 
 
 async def test_what_is_not_there_is_answered_with_nothing(world: World):
