@@ -52,11 +52,20 @@ def once(fault: Any) -> list[Turn]:
 async def test_a_failed_request_is_made_again_by_the_journals_owner_alone(
     stage: Stage, llm: ScriptedLLM, fault: Any
 ):
-    """Two requests on the wire, neither of them a retry of the client."""
+    """Two requests on the wire, each of an attempt of its own."""
     llm.replace(once(fault))
-    await stage.start(service_of(agent(), durability=QUICKLY))
+    runner, service = DurableRunner(app_name="app", agent=agent(), durability=QUICKLY), Service("Agents")
+    tries: list[int] = []
+
+    @service.handler(name="ask")
+    async def handle(ctx: Context, question: str) -> str:
+        tries.append(1)
+        return await run(runner, question)
+
+    await stage.start(service)
     assert await ask(stage) == "hello"
-    assert [entry.retry_count for entry in requests(llm.ledger())] in ([0, 0], [None, None])
+    assert (asked(llm), len(tries)) == (2, 2)
+    assert not any(entry.retry_count for entry in requests(llm.ledger()))
 
 
 @IN_MEMORY
