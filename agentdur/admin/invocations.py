@@ -7,17 +7,16 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Literal, get_args
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime
 
 from agentdur.admin.batch import STATUSES, Json, Operation, milliseconds
 from agentdur.admin.errors import Unreadable
+from agentdur.admin.ids import InvocationPath, parsed_id
 from agentdur.admin.settings import CURSOR_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX
-from agentdur.core.errors import BadRequest, TooEarly, UnknownInvocation, WrongStatus
-from agentdur.core.ids import BadId, InvocationId, parse_invocation_id
+from agentdur.core.errors import TooEarly, UnknownInvocation, WrongStatus
 from agentdur.core.ports import Engine, Selection
 
-_Id = Annotated[str, Path(description="an invocation id, `inv_…`")]
 _Deployment = Annotated[str, Query(description="`keep`, `latest` or a deployment id")]
 
 
@@ -57,9 +56,9 @@ def _add_looking(routes: APIRouter, engine: Engine) -> None:
         return {"invocations": page.invocations, "after": page.after}
 
     @routes.get("/invocations/{id}")
-    async def describe_invocation(id: _Id) -> Json:
+    async def describe_invocation(id: InvocationPath) -> Json:
         """Everything known about one invocation, with its journal."""
-        found = await engine.describe(_parsed(id))
+        found = await engine.describe(parsed_id(id))
         if found is None:
             raise UnknownInvocation(id)
         return found
@@ -67,11 +66,13 @@ def _add_looking(routes: APIRouter, engine: Engine) -> None:
 
 def _add_operations(routes: APIRouter, engine: Engine) -> None:
     @routes.delete("/invocations/{id}", deprecated=True)
-    async def delete_invocation(id: _Id, mode: Literal["cancel", "kill", "purge"] = "cancel") -> Response:
+    async def delete_invocation(
+        id: InvocationPath, mode: Literal["cancel", "kill", "purge"] = "cancel"
+    ) -> Response:
         """Cancel, kill or purge; also answers 202 when there is nothing to do. Use the PATCH routes."""
         # Promised to be accepted, whatever the invocation's status.
         with contextlib.suppress(UnknownInvocation, WrongStatus, TooEarly):
-            await engine.operate(mode, _parsed(id))
+            await engine.operate(mode, parsed_id(id))
         return Response(status_code=HTTPStatus.ACCEPTED)
 
     for action in get_args(Operation):
@@ -79,23 +80,23 @@ def _add_operations(routes: APIRouter, engine: Engine) -> None:
             routes.patch(f"/invocations/{{id}}/{action}", name=action)(_operation(engine, action))
 
     @routes.patch("/invocations/{id}/resume")
-    async def resume(id: _Id, deployment: _Deployment = "keep") -> Response:
+    async def resume(id: InvocationPath, deployment: _Deployment = "keep") -> Response:
         """Go on: ends a pause, a back-off or a suspension at once."""
-        done = await engine.operate("resume", _parsed(id), deployment)
+        done = await engine.operate("resume", parsed_id(id), deployment)
         return Response(status_code=HTTPStatus.OK if done else HTTPStatus.ACCEPTED)
 
     @routes.patch("/invocations/{id}/restart-as-new")
     async def restart_as_new(
-        id: _Id,
+        id: InvocationPath,
         from_: Annotated[int, Query(alias="from", ge=0, description="last journal entry to keep")] = 0,
         deployment: _Deployment = "latest",
     ) -> Json:
         """A new invocation with the same input, and the journal up to an entry."""
-        return {"new_invocation_id": await engine.restart_as_new(_parsed(id), from_, deployment)}
+        return {"new_invocation_id": await engine.restart_as_new(parsed_id(id), from_, deployment)}
 
 
 def _operation(engine: Engine, action: Operation) -> Callable[..., Awaitable[Response]]:
-    async def operation(id: _Id) -> Response:
+    async def operation(id: InvocationPath) -> Response:
         return await _operate(engine, action, id)
 
     operation.__doc__ = _MEANING[action]
@@ -112,15 +113,8 @@ _MEANING: dict[Operation, str] = {
 
 
 async def _operate(engine: Engine, action: Operation, id: str) -> Response:
-    done = await engine.operate(action, _parsed(id))
+    done = await engine.operate(action, parsed_id(id))
     return Response(status_code=HTTPStatus.OK if done else HTTPStatus.ACCEPTED)
-
-
-def _parsed(text: str) -> InvocationId:
-    try:
-        return parse_invocation_id(text)
-    except BadId as error:
-        raise BadRequest(f"bad invocation id {error}") from error
 
 
 def _statuses(given: list[str] | None) -> tuple[str, ...]:
