@@ -53,8 +53,8 @@ class EngineObserver(Protocol):
     def accepts(self, invocation: InvocationId, headers: Headers) -> str:
         """An invocation is accepted from outside: its traceparent, empty when nobody traces."""
 
-    def carry(self, traceparent: str, invocation: InvocationId, headers: Headers) -> None:
-        """Called in the task of a traced handler, before it begins. `headers`: those it was called with."""
+    def carry(self) -> None:
+        """Called in the task of a traced handler, before it begins."""
 
     def committed(self, said: list[Said]) -> None:
         """What one commit made true."""

@@ -47,9 +47,7 @@ class Observed:
 
     def carry(self, attempt: Attempt, spec: Accepted) -> None:
         """An attempt begins in this process: what it calls outside goes on with its trace."""
-        given = attempt.recorded.input.headers
-        enter = partial(self.observer.carry, spec.traceparent, spec.id, given)
-        attempt.traced = Traced(spec.traceparent, enter)
+        attempt.traced = Traced(spec.traceparent, self.observer.carry)
 
     def collect(self, slots: Slots, writer: Writer) -> None:
         """A commit begins: when it is made, the observer hears of it."""

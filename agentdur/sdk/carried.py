@@ -20,8 +20,6 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from agentdur.core.ids import InvocationId
-from agentdur.core.journal import Headers
 from agentdur.core.trace import (
     HEADER,
     STATE_HEADER,
@@ -35,30 +33,32 @@ from agentdur.sdk.branch import current_branch
 
 
 class Here(NonRecordingSpan):
-    """The span of whatever runs in this task."""
-
-    def __init__(self, traceparent: str, invocation: InvocationId, state: str) -> None:
-        super().__init__(INVALID_SPAN_CONTEXT)
-        self._traceparent, self._invocation, self._tracestate = traceparent, invocation, state
+    """The span of whatever runs in this task. There is one for all: it asks where it is."""
 
     def get_span_context(self) -> SpanContext:
         """The step's, or the invocation's."""
         branch = current_branch()
-        acting = None if branch is None or not branch.in_step else branch.acting
+        attempt = None if branch is None else branch.attempt
+        if branch is None or attempt is None or attempt.traced is None:
+            return INVALID_SPAN_CONTEXT
+        traceparent: str = attempt.traced.traceparent
+        acting = branch.acting if branch.in_step else None
         completion = getattr(acting, "completion", 0)
-        invocation = self._invocation
-        span = span_of_entry(invocation, completion) if completion else span_of(invocation)
-        state = self._tracestate
+        span = span_of_entry(attempt.id, completion) if completion else span_of(attempt.id)
+        state = dict(attempt.recorded.input.headers).get(STATE_HEADER) if parent_of(traceparent) else None
         return SpanContext(
-            int(trace_of(self._traceparent, invocation), 16), int(span, 16), True,
-            TraceFlags(is_sampled(self._traceparent)), TraceState.from_header([state]) if state else None,
+            int(trace_of(traceparent, attempt.id), 16), int(span, 16), True,
+            TraceFlags(is_sampled(traceparent)), TraceState.from_header([state]) if state else None,
         )  # fmt: skip
 
 
-def carry(traceparent: str, invocation: InvocationId, headers: Headers) -> None:
+_HERE = Here(INVALID_SPAN_CONTEXT)
+_ALONE = set_span_in_context(_HERE, otel.Context())
+
+
+def carry() -> None:
     """For the handler's task, called in it: everything it starts inherits the context."""
-    state = dict(headers).get(STATE_HEADER, "") if parent_of(traceparent) else ""
-    otel.attach(set_span_in_context(Here(traceparent, invocation, state)))
+    otel.attach(set_span_in_context(_HERE) if otel.get_current() else _ALONE)
 
 
 def current() -> str:

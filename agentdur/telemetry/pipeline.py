@@ -171,9 +171,9 @@ class Telemetry:
         ratio = self.options.sample_ratio * self._share.room
         return ROOT if ratio >= 1 or random.random() < ratio else ROOT_UNSAMPLED
 
-    def carry(self, traceparent: str, invocation: InvocationId, headers: Headers) -> None:
+    def carry(self) -> None:
         """Clients that a step uses go on with the trace."""
-        carry(traceparent, invocation, headers)
+        carry()
 
     def committed(self, said: list[Said]) -> None:
         """Keep it until nobody waits for the loop."""
