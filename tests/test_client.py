@@ -193,6 +193,7 @@ async def test_a_send_is_answered_when_it_is_durable_and_can_be_attached_to(clie
     assert await client.output(sent.invocation_id, nap) == Output(50)
 
 
+@pytest.mark.slow
 async def test_a_send_may_wait(client: BaseClient):
     begun = time.monotonic()
     sent = await client.service_send(nap, 0, send_delay=timedelta(milliseconds=200))

@@ -29,6 +29,7 @@ async def statuses(world: World) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.slow
 async def test_a_dry_run_says_what_the_real_run_then_does(world: World, action: str):
     for status in ALL:
         await world.started(status)

@@ -62,6 +62,7 @@ async def test_a_run_that_has_ended_is_told_whole_and_then_it_is_over(world: Wor
     assert "output" not in told[1]["data"], "it is the last entry"
 
 
+@pytest.mark.slow
 async def test_what_is_known_is_not_told_again(world: World):
     sent = await world.client.service_send(step)
     await world.client.attach(sent.invocation_id)
@@ -98,6 +99,7 @@ async def test_a_failed_attempt_is_told_with_its_next_try(world: World):
         assert (first["attempt"], first["code"], first["message"]) == (1, 500, "not yet")
 
 
+@pytest.mark.slow
 async def test_nobody_is_left_watching(world: World):
     id = await world.started("running")
     async with following(world, id) as events:

@@ -22,6 +22,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize("action", TABLE)
+@pytest.mark.slow
 async def test_what_an_action_does_depends_on_the_status(world: World, action: str):
     for status, answer in zip(STATUSES, TABLE[action], strict=True):
         invocation = await world.started(status)

@@ -115,6 +115,7 @@ async def registered(uri: str) -> tuple[httpx.Response, dict[str, Any], j.Result
     [(("h2", "http/1.1"), "HTTP/2.0"), (("http/1.1",), "HTTP/1.1"), ((), "HTTP/1.1")],
     ids=["both", "only HTTP/1.1", "says nothing"],
 )
+@pytest.mark.slow
 async def test_the_server_chooses_the_protocol(
     certificate: Path, monkeypatch: pytest.MonkeyPatch, protocols: tuple[str, ...], version: str
 ):

@@ -85,6 +85,7 @@ async def insist(stage: Stage, ask: Callable[[], Awaitable[Any]]) -> Any:
 
 @IN_MEMORY_AT_ONCE
 @pytest.mark.parametrize("commit", range(1, 9))
+@pytest.mark.slow
 async def test_whichever_commit_fails_the_end_is_the_same(stage: Stage, failing: FailingStore, commit: int):
     ledger = Ledger()
     svc, _ = working(ledger)

@@ -109,6 +109,7 @@ WAYS = {
 
 @IN_MEMORY_AT_ONCE
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 async def test_tasks_replay_however_they_interleave(stage: Stage, way: str):
     """Twelve attempts, each with other interleavings and failing at another place."""
     svc, ledger = Service("Branches"), Ledger()

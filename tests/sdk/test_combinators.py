@@ -362,6 +362,7 @@ async def test_calls_that_lose_a_race_are_cancelled(stage: Stage):
 
 @IN_MEMORY_AT_ONCE
 @pytest.mark.parametrize("kind", ["futures", "coroutines"])
+@pytest.mark.slow
 async def test_a_race_is_decided_once_whenever_the_process_dies(stage: Stage, kind: str):
     """Whoever won before the crash has won."""
     svc, ledger = Service("Race"), Ledger()

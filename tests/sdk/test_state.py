@@ -120,6 +120,7 @@ async def test_replay_reads_what_was_read(stage: Stage):
 
 
 @IN_MEMORY_AT_ONCE
+@pytest.mark.slow
 async def test_state_changes_are_made_once_whatever_crashes(stage: Stage):
     obj = VirtualObject("Counter")
 

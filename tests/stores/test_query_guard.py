@@ -218,6 +218,7 @@ BOMBS: list[tuple[str, type[AgentdurError] | None]] = [
 
 
 @pytest.mark.parametrize(("sql", "error"), BOMBS, ids=range(len(BOMBS)))
+@pytest.mark.slow
 def test_a_bomb_is_defused(store: SqliteStore, sql: str, error: type[AgentdurError] | None):
     """And it takes no longer than it may: to the limit some work in one piece is added."""
     began = time.monotonic()

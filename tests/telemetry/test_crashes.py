@@ -40,6 +40,7 @@ async def ordered(stage: Stage) -> str:
 @pytest.mark.parametrize(
     "sent", [True, False], ids=["what was committed has left", "what was committed was lost"]
 )
+@pytest.mark.slow
 async def test_at_every_commit_both_lives_together_say_one_tree(stage: Stage, sent: bool):
     """What ended in the dead process and had not left is missing, and nothing else: whoever goes on tells
     all of it again, under the same ids."""

@@ -58,6 +58,7 @@ async def asked(stage: Stage, **how: Any) -> list[Span]:
 
 
 @IN_MEMORY_AT_ONCE
+@pytest.mark.slow
 async def test_model_and_tool_steps_follow_the_conventions(stage: Stage, play: ScriptedLLM):
     spans = await asked(stage)
     first, tool_span, second, _ = spans
