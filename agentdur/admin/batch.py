@@ -16,12 +16,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 from agentdur.admin.errors import Unreadable, json_only, message_of
 from agentdur.admin.settings import BATCH_IDS_MAX, CURSOR_MAX
 from agentdur.core.errors import AgentdurError, BadRequest, UnknownInvocation
-from agentdur.core.ids import BadId, InvocationId, parse_id, parse_invocation_id
-from agentdur.core.ports import Engine, Selection
+from agentdur.core.ids import BadId, InvocationId, parse_invocation_id
+from agentdur.core.ports import Engine, Operation, Selection
+from agentdur.runtime.operators import check_form
 
 Json = dict[str, Any]
-Operation = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"]
-Action = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal", "restart-as-new"]
+Action = Literal[Operation, "restart-as-new"]
 Shown = Literal[
     "scheduled", "pending", "ready", "running", "backing-off", "suspended", "paused",
     "completed", "succeeded", "failed",
@@ -117,7 +117,7 @@ def batch_routes(engine: Engine) -> APIRouter:
     async def batch(action: str, body: Batch) -> Json:
         if action not in get_args(Action):
             raise HTTPException(HTTPStatus.NOT_FOUND)
-        _check_deployment(body.deployment)
+        check_form(body.deployment or "keep")
         if len(body.invocation_ids) > BATCH_IDS_MAX:
             raise BadRequest(f"at most {BATCH_IDS_MAX} invocations at a time, got {len(body.invocation_ids)}")
         return await _each(engine, action, body.parsed(), body.deployment)  # type: ignore[arg-type]  # is one
@@ -126,7 +126,7 @@ def batch_routes(engine: Engine) -> APIRouter:
     async def sweep(body: Sweep) -> Json:
         """One action on all invocations that fit a filter, some at a time; `dry_run` only tells on which, and
         what would be refused. `after` in the answer: there may be more, ask again with it."""
-        _check_deployment(body.deployment)
+        check_form(body.deployment or "keep")
         page = await engine.select(body.selection())
         ids = [InvocationId(one["id"]) for one in page.invocations]
         done = await _each(engine, body.action, ids, body.deployment, dry_run=body.dry_run)
@@ -167,13 +167,3 @@ def _in_a_batch(invocation: InvocationId, error: AgentdurError) -> str:
     if isinstance(error, UnknownInvocation):
         return f"Invocation '{invocation}' not found"
     return message_of(error).replace("The invocation", "Invocation").removesuffix(".")
-
-
-def _check_deployment(text: str | None) -> None:
-    """BadRequest when it cannot be the id of a deployment."""
-    if text in (None, "keep", "latest"):
-        return
-    try:
-        parse_id("dp", text or "")
-    except BadId as error:
-        raise BadRequest(f"deployment: {text!r} is none: {error}") from error

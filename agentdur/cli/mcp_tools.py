@@ -15,14 +15,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Field
 
+from agentdur.admin.batch import Shown
 from agentdur.cli.admin_api import AdminApi, segment
 from agentdur.cli.selecting import Wanted
 
 Json = dict[str, Any]
-Status = Literal[
-    "scheduled", "pending", "ready", "running", "backing-off", "suspended", "paused",
-    "completed", "succeeded", "failed",
-]  # fmt: skip
 Tool = Callable[..., Json]
 
 VALUE_LENGTH_MAX = 2_000
@@ -72,7 +69,7 @@ class Tools:
         service: str | None = None,
         handler: str | None = None,
         key: str | None = None,
-        status: list[Status] | None = None,
+        status: list[Shown] | None = None,
         newer_than: Annotated[str | None, Field(description="A duration: `10m`, `2h`, `3 days`.")] = None,
         *,
         older_than: Annotated[str | None, Field(description="A duration: `10m`, `2h`, `3 days`.")] = None,

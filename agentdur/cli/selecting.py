@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from agentdur.admin.batch import STATUSES
 from agentdur.admin.settings import BATCH_IDS_MAX
 from agentdur.cli.admin_api import AdminApi
 from agentdur.cli.errors import BadArgument
@@ -25,10 +26,7 @@ Key = Annotated[str | None, typer.Option(help="Of this object or workflow key.")
 OnDeployment = Annotated[str | None, typer.Option("--on", help="Which began at this deployment, dp_…")]
 Statuses = Annotated[
     list[str] | None,
-    typer.Option(
-        help="scheduled, pending, ready, running, backing-off, suspended, paused, completed, succeeded or "
-        "failed; may be repeated."
-    ),
+    typer.Option(help=f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}; may be repeated."),
 ]
 OlderThan = Annotated[str | None, typer.Option(help="Made before so long: `2h`, `3 days`.")]
 NewerThan = Annotated[str | None, typer.Option(help="Made within so long: `10m`.")]

@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from msgspec import Struct
 
@@ -99,6 +99,10 @@ class Filter(Struct, frozen=True, kw_only=True):
     limit: int = 100
     after_seq: int | None = None
     internal: bool = True
+
+
+Operation: TypeAlias = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"]
+"""What an operator does to an invocation."""
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -358,7 +362,7 @@ class Engine(Protocol):
 
     async def operate(
         self,
-        action: Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"],
+        action: Operation,
         invocation: InvocationId,
         deployment: str = "keep",
         *,

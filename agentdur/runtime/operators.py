@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from agentdur.core import commands as c
 from agentdur.core import journal as j
@@ -26,7 +26,7 @@ from agentdur.core.errors import (
 from agentdur.core.ids import BadId, InvocationId, parse_id
 from agentdur.core.machine import apply
 from agentdur.core.machine.operate import check_resumed
-from agentdur.core.ports import Filter, Page, Row, Selection, Store
+from agentdur.core.ports import Filter, Operation, Page, Row, Selection, Store
 from agentdur.core.state import Edit, Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress
 from agentdur.runtime import views
@@ -35,7 +35,6 @@ from agentdur.runtime.engine import Machine
 from agentdur.runtime.remote.deployments import Deployments
 from agentdur.runtime.slots import Slot
 
-Action = Literal["cancel", "kill", "pause", "resume", "purge", "purge-journal"]
 BEFORE = (Status.SCHEDULED, Status.INBOXED)
 
 ROWS_PER_READ = 500
@@ -75,7 +74,7 @@ class Operators:
     # -- one invocation
 
     async def operate(
-        self, action: Action, invocation: InvocationId, deployment: str, *, dry_run: bool
+        self, action: Operation, invocation: InvocationId, deployment: str, *, dry_run: bool
     ) -> bool:
         """See core.ports.Engine.operate."""
         check_form(deployment)
@@ -85,7 +84,7 @@ class Operators:
         if action in ("cancel", "kill") and status is Status.COMPLETED:
             raise WrongStatus(f"The invocation '{invocation}' was already completed.")
         chosen = self._resumed_at(state, self._meant(state, deployment)) if action == "resume" else None
-        messages: dict[Action, c.ToInvocation] = {
+        messages: dict[Operation, c.ToInvocation] = {
             "cancel": c.SignalTo(invocation, j.CANCEL_SIGNAL, j.VOID),
             "kill": c.Kill(invocation),
             "pause": c.Pause(invocation),

@@ -20,7 +20,7 @@ from agentdur.core.errors import (
 from agentdur.core.ids import InvocationId
 from agentdur.core.machine.propose import retention
 from agentdur.core.machine.submit import ALREADY_INVOKED
-from agentdur.core.ports import Answer, Filter, Page, Receipt, Request, Selection, Store, Stream
+from agentdur.core.ports import Answer, Filter, Operation, Page, Receipt, Request, Selection, Store, Stream
 from agentdur.core.query import QueryLimits, Table
 from agentdur.core.state import Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, Target
@@ -31,7 +31,7 @@ from agentdur.runtime.drivers.remote import Remote
 from agentdur.runtime.drivers.router import Router
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.observed import Observed
-from agentdur.runtime.operators import Action, Operators
+from agentdur.runtime.operators import Operators
 from agentdur.runtime.own import KEPT_AS, KEPT_IN, KEPT_MAX, kept_at
 from agentdur.runtime.queries import Queries, live_of
 from agentdur.runtime.reader import Nothing, Subject
@@ -372,7 +372,7 @@ class Engine:
     # -- operators
 
     async def operate(
-        self, action: Action, invocation: InvocationId, deployment: str = "keep", *, dry_run: bool = False
+        self, action: Operation, invocation: InvocationId, deployment: str = "keep", *, dry_run: bool = False
     ) -> bool:
         """Cancel, kill, pause, resume or purge."""
         return await self.operators.operate(action, invocation, deployment, dry_run=dry_run)

@@ -20,16 +20,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from agentdur.core.trace import (
-    HEADER,
-    STATE_HEADER,
-    is_sampled,
-    parent_of,
-    span_of,
-    span_of_entry,
-    trace_of,
-)
+from agentdur.core.trace import HEADER, STATE_HEADER, is_sampled, parent_of, trace_of
 from agentdur.sdk.branch import current_branch
+from agentdur.sdk.traced import span_at
 
 
 class Here(NonRecordingSpan):
@@ -42,12 +35,9 @@ class Here(NonRecordingSpan):
         if branch is None or attempt is None or attempt.traced is None:
             return INVALID_SPAN_CONTEXT
         traceparent: str = attempt.traced.traceparent
-        acting = branch.acting if branch.in_step else None
-        completion = getattr(acting, "completion", 0)
-        span = span_of_entry(attempt.id, completion) if completion else span_of(attempt.id)
         state = dict(attempt.recorded.input.headers).get(STATE_HEADER) if parent_of(traceparent) else None
         return SpanContext(
-            int(trace_of(traceparent, attempt.id), 16), int(span, 16), True,
+            int(trace_of(traceparent, attempt.id), 16), int(span_at(branch), 16), True,
             TraceFlags(is_sampled(traceparent)), TraceState.from_header([state]) if state else None,
         )  # fmt: skip
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 
-from agentdur.core.trace import span_of, span_of_entry, trace_of
+from agentdur.core.trace import trace_of
 from agentdur.sdk.branch import Branch, current_branch
+from agentdur.sdk.traced import span_at
 
 OURS = "agentdur"
 
@@ -57,9 +58,6 @@ def facts_of(branch: Branch) -> dict[str, str | int]:
         "attempt": attempt.number,
     }
     if attempt.traced is not None and attempt.traced.traceparent:
-        traceparent = attempt.traced.traceparent
-        acting = branch.acting if branch.in_step else None
-        completion = getattr(acting, "completion", 0)
-        facts["trace_id"] = trace_of(traceparent, attempt.id)
-        facts["span_id"] = span_of_entry(attempt.id, completion) if completion else span_of(attempt.id)
+        facts["trace_id"] = trace_of(attempt.traced.traceparent, attempt.id)
+        facts["span_id"] = span_at(branch)
     return facts
