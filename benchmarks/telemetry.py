@@ -23,6 +23,7 @@ from agentdur import App
 from agentdur.config import Settings
 from agentdur.sdk.client import EngineClient
 from agentdur.server import settle_memory
+from agentdur.telemetry.families import Families
 from benchmarks import work
 from benchmarks.measure import Run, Table, closed_loop
 
@@ -86,7 +87,7 @@ def serve(side: str, directory: str, collector: str) -> None:
             if telemetry is not None:
                 telemetry.flush(30)
             print(json.dumps(run.as_dict()), flush=True)
-        text = "" if app.telemetry is None else app.telemetry.registry.text()[0].decode()
+        text = "" if app.telemetry is None else Families(app.telemetry.registry).text()[0].decode()
         runner.run(stack.aclose())
     (Path(directory) / f"{side}.txt").write_text(text)
 

@@ -8,8 +8,9 @@ Rules of this file:
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from opentelemetry import context as otel
-from opentelemetry.propagate import extract
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
@@ -62,4 +63,5 @@ def current() -> str:
 def carry_on(headers: dict[str, str]) -> None:
     """The same where another server drives the handler: the current span is that server's, of the attempt."""
     if HEADER in headers:
-        otel.attach(extract(headers))
+        propagate = import_module("opentelemetry.propagate")  # loads every propagator there is
+        otel.attach(propagate.extract(headers))

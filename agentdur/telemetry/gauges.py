@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
-from prometheus_client.core import Metric
 
 from agentdur.core.ports import Store
 from agentdur.telemetry.follow import APPROVALS
-from agentdur.telemetry.metrics import Labels, gauge
+from agentdur.telemetry.metrics import Gauge, Labels
 
 KEEP_SECONDS: Final = 10.0
 BUDGETS_MAX: Final = 500
@@ -55,22 +54,22 @@ class _Book(msgspec.Struct):
     spent: _Amounts = _Amounts()
 
 
-def engine_gauges(engine: Figures) -> Callable[[], Iterable[Metric]]:
+def engine_gauges(engine: Figures) -> Callable[[], Iterable[Gauge]]:
     """For `Registry.gauges`; on the engine's loop."""
     kept: list[Any] = [float("-inf"), []]
 
-    def stored() -> list[Metric]:
+    def stored() -> list[Gauge]:
         if time.monotonic() - kept[0] > KEEP_SECONDS:
             kept[:] = [
                 time.monotonic(),
                 [_statuses(engine.store), _approvals(engine.store), *_budgets(engine.store)],
             ]
-        metrics: list[Metric] = kept[1]
+        metrics: list[Gauge] = kept[1]
         return metrics
 
-    def gauges() -> Iterable[Metric]:
+    def gauges() -> Iterable[Gauge]:
         attempts: dict[Labels, float] = {(where,): count for where, count in engine.figures().items()}
-        yield gauge(
+        yield Gauge(
             "agentdur_attempts_in_memory",
             "Attempts in this process (live), those of them that only wait (waiting), those of deployments "
             "(elsewhere), and those that wait for room (ready).",
@@ -81,21 +80,21 @@ def engine_gauges(engine: Figures) -> Callable[[], Iterable[Metric]]:
     return gauges
 
 
-def _statuses(store: Store) -> Metric:
+def _statuses(store: Store) -> Gauge:
     text = "Stored invocations by status: scheduled, pending (inbox), running, suspended (parked), …"
-    return gauge("agentdur_invocations", text, {(s,): n for s, n in store.count().items()}, ("status",))
+    return Gauge("agentdur_invocations", text, {(s,): n for s, n in store.count().items()}, ("status",))
 
 
-def _approvals(store: Store) -> Metric:
+def _approvals(store: Store) -> Gauge:
     counts: dict[Labels, float] = {}
     for _, value in store.states(APPROVALS, "pending", "", APPROVALS_MAX):
         question = _read(value, _Question)
         if question is not None:
             counts[(question.service,)] = counts.get((question.service,), 0) + 1
-    return gauge("agentdur_approvals_pending", "Questions that nobody has decided.", counts, ("service",))
+    return Gauge("agentdur_approvals_pending", "Questions that nobody has decided.", counts, ("service",))
 
 
-def _budgets(store: Store) -> list[Metric]:
+def _budgets(store: Store) -> list[Gauge]:
     spent: dict[Labels, float] = {}
     limits: dict[Labels, float] = {}
     for key, value in store.states("agentdur.Budget", "book", "", BUDGETS_MAX):
@@ -108,8 +107,8 @@ def _budgets(store: Store) -> list[Metric]:
             if limit is not None:
                 limits[(key, unit)] = float(limit)
     return [
-        gauge("agentdur_budget_spent", "Of shared budgets: what was spent.", spent, ("budget", "unit")),
-        gauge("agentdur_budget_limit", "Of shared budgets: what may be spent.", limits, ("budget", "unit")),
+        Gauge("agentdur_budget_spent", "Of shared budgets: what was spent.", spent, ("budget", "unit")),
+        Gauge("agentdur_budget_limit", "Of shared budgets: what may be spent.", limits, ("budget", "unit")),
     ]
 
 

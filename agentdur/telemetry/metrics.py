@@ -1,7 +1,8 @@
-"""Metrics: counted here, shown to Prometheus by its own library, and sent to collectors.
+"""Metrics: counted here; `families` shows them to Prometheus and to collectors.
 
 Rules of this file:
-1. Counting is an addition in a dict: the families of the library are made when somebody asks.
+1. Counting is an addition in a dict. What a library makes of it is made when somebody asks, and so is the
+   library loaded.
 2. Label values come from names in code, never from payloads or keys; a label with too many values says
    `other`.
 3. A counter is written by one thread, and read by any.
@@ -11,12 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.registry import Collector
+from typing import NamedTuple, TypeAlias
 
 Labels: TypeAlias = tuple[str, ...]
 
@@ -64,13 +60,6 @@ class Counter:
                 labels = (OTHER,) * len(labels)
             self.values[labels] = self.values.get(labels, 0) + amount
 
-    def family(self) -> Metric:
-        """For Prometheus."""
-        family = CounterMetricFamily(self.name, self.text, labels=self.labels)
-        for labels, value in dict(self.values).items():
-            family.add_metric(labels, value)
-        return family
-
 
 class Histogram:
     """How often a value was within which bounds."""
@@ -91,42 +80,31 @@ class Histogram:
         found[0][bisect_left(self.bounds, value)] += 1
         found[1][0] += value
 
-    def family(self) -> Metric:
-        """For Prometheus: cumulative."""
-        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-        for labels, (counts, total) in dict(self.values).items():
-            buckets, so_far = [], 0
-            for bound, count in zip((*self.bounds, float("inf")), tuple(counts), strict=True):
-                so_far += count
-                buckets.append(("+Inf" if bound == float("inf") else f"{bound:g}", so_far))
-            family.add_metric(labels, buckets, total[0])
-        return family
 
-
-Gauges: TypeAlias = Callable[[], Iterable[Metric]]
-
-
-def gauge(name: str, text: str, values: dict[Labels, float], labels: Labels = ()) -> Metric:
+class Gauge(NamedTuple):
     """What is so now."""
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for label, value in values.items():
-        family.add_metric(label, value)
-    return family
+
+    name: str
+    text: str
+    values: dict[Labels, float]
+    labels: Labels = ()
 
 
-class Registry(Collector):
+Figure: TypeAlias = Counter | Histogram | Gauge
+Gauges: TypeAlias = Callable[[], Iterable[Gauge]]
+
+
+class Registry:
     """All metrics of one engine. `gauges`: asked when somebody looks."""
 
     def __init__(self) -> None:
-        self._families: list[Counter | Histogram] = []
+        self._counted: list[Counter | Histogram] = []
         self.gauges: list[Gauges] = []
-        self.library = CollectorRegistry(auto_describe=False)
-        self.library.register(self)
 
     def counter(self, name: str, text: str, labels: Labels = ()) -> Counter:
         """A new one."""
         made = Counter(name, text, labels)
-        self._families.append(made)
+        self._counted.append(made)
         return made
 
     def histogram(
@@ -134,16 +112,11 @@ class Registry(Collector):
     ) -> Histogram:
         """A new one."""
         made = Histogram(name, text, labels, bounds)
-        self._families.append(made)
+        self._counted.append(made)
         return made
 
-    def collect(self) -> Iterator[Metric]:
-        """All families as they are now."""
-        for family in tuple(self._families):
-            yield family.family()
+    def figures(self) -> Iterator[Figure]:
+        """All of them, as they are now."""
+        yield from tuple(self._counted)
         for gauges in self.gauges:
             yield from gauges()
-
-    def text(self) -> tuple[bytes, str]:
-        """(what Prometheus reads, its content type)."""
-        return generate_latest(self.library), CONTENT_TYPE_PLAIN_0_0_4

@@ -6,7 +6,7 @@ https://opentelemetry.io/docs/specs/otel/protocol/exporter/ says what each varia
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -34,6 +34,14 @@ class Destination(Struct, frozen=True, kw_only=True):
     certificate: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+
+
+class Parcel(NamedTuple):
+    """One request, and how many spans or data points it holds."""
+
+    destination: Destination
+    body: bytes
+    size: int
 
 
 class Options(Struct, frozen=True, kw_only=True):

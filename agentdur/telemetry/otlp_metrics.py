@@ -9,6 +9,8 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from agentdur.telemetry.families import Families
+from agentdur.telemetry.metrics import Registry
 from agentdur.telemetry.otlp import attributes_of, sized
 from agentdur.wire.proto import varint
 
@@ -18,11 +20,11 @@ _CUMULATIVE = b"\x10\x02"
 _MONOTONIC = b"\x18\x01"
 
 
-def metrics_of(families: Iterable[Metric], began_ms: int, now_ms: int) -> list[bytes]:
-    """Each family that has data points, as a field of its ScopeMetrics. `began_ms`: since when is counted."""
+def metrics_of(registry: Registry, began_ms: int, now_ms: int) -> list[bytes]:
+    """Each figure that has data points, as a field of its ScopeMetrics. `began_ms`: since when is counted."""
     times = b"\x11" + _fixed(began_ms * 1_000_000) + b"\x19" + _fixed(now_ms * 1_000_000)
     out = []
-    for family in families:
+    for family in Families(registry).collect():
         if family.samples:
             head = sized(0x0A, family.name.encode()) + sized(0x12, family.documentation.encode())
             out.append(sized(0x12, head + _data(family, times)))

@@ -18,10 +18,8 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
-
-from fastapi import APIRouter
-from prometheus_client.core import Metric
+from importlib import import_module
+from typing import Any, Final
 
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Headers
@@ -31,12 +29,9 @@ from agentdur.sdk.carried import carry, current
 from agentdur.telemetry.count import EngineCounts, IngressCounts
 from agentdur.telemetry.follow import Follower, Listener
 from agentdur.telemetry.gauges import Figures, engine_gauges
-from agentdur.telemetry.http import metrics_routes
-from agentdur.telemetry.metrics import Registry, gauge
-from agentdur.telemetry.options import Destination, Options
+from agentdur.telemetry.metrics import Gauge, Registry
+from agentdur.telemetry.options import Destination, Options, Parcel
 from agentdur.telemetry.otlp import Envelope, encoded
-from agentdur.telemetry.otlp_metrics import metrics_of
-from agentdur.telemetry.send import Parcel, Sender
 from agentdur.telemetry.span import Span
 from agentdur.telemetry.spans import Sink, SpanMaker
 
@@ -55,7 +50,7 @@ _log = logging.getLogger("agentdur.telemetry")
 class Collector:
     """The sink that encodes spans and sends them to a collector. Only the telemetry thread calls it."""
 
-    def __init__(self, destination: Destination, envelope: Envelope, sender: Sender) -> None:
+    def __init__(self, destination: Destination, envelope: Envelope, sender: Any) -> None:
         self._destination, self._envelope, self._sender = destination, envelope, sender
         self._batch: list[bytes] = []
         self._bytes = 0
@@ -100,12 +95,12 @@ class Share:
                 return
         self.room = min(1.0, self.room * 1.1 + ROOM_MIN)
 
-    def gauges(self) -> list[Metric]:
+    def gauges(self) -> list[Gauge]:
         """For the registry."""
         return [
-            gauge("agentdur_telemetry_loop_share", "The part of the loop's time that telemetry took lately.",
+            Gauge("agentdur_telemetry_loop_share", "The part of the loop's time that telemetry took lately.",
                   {(): self._taken}),
-            gauge("agentdur_telemetry_traces_room", "The part of new traces that is begun.", {(): self.room}),
+            Gauge("agentdur_telemetry_traces_room", "The part of new traces that is begun.", {(): self.room}),
         ]  # fmt: skip
 
 
@@ -126,9 +121,10 @@ class Telemetry:
             "agentdur_telemetry_lost_transitions", "Transitions that nothing is told of: too many waited."
         )
         destination = options.traces
-        self._sender = None
+        self._sender: Any = None
         if destination is not None or options.metrics is not None:
-            self._sender = Sender(lambda result, count: self.left.add((result,), count))
+            sender = import_module("agentdur.telemetry.send").Sender  # httpx: not before it is needed
+            self._sender = sender(lambda result, count: self.left.add((result,), count))
         if sink is None and destination is not None and self._sender is not None:
             sink = Collector(destination, self._envelope, self._sender)
         self._sink = sink
@@ -261,10 +257,6 @@ class Telemetry:
         """Show what is so in this engine, too."""
         self.registry.gauges.append(engine_gauges(engine))
 
-    def routes(self) -> APIRouter:
-        """`/metrics`."""
-        return metrics_routes(self.registry)
-
     async def push_regularly(self) -> None:
         """Send metrics again and again; on the engine's loop, until cancelled."""
         while self.options.metrics is not None:
@@ -275,7 +267,8 @@ class Telemetry:
         """Send what the metrics are now; on the engine's loop, where the gauges are."""
         destination = self.options.metrics
         if destination is not None and self._sender is not None:
-            fields: Sequence[bytes] = metrics_of(self.registry.collect(), self._began_ms, _now_ms())
+            metrics_of = import_module("agentdur.telemetry.otlp_metrics").metrics_of
+            fields: Sequence[bytes] = metrics_of(self.registry, self._began_ms, _now_ms())
             self._sender.put(Parcel(destination, self._envelope.request(fields), len(fields)))
 
 

@@ -16,13 +16,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 from opentelemetry import context as otel
 
 from agentdur.core.errors import TelemetryNotSent
-from agentdur.telemetry.options import Destination
+from agentdur.telemetry.options import Destination, Parcel
 
 WAITING_MAX = 64
 """Requests that wait to be sent."""
@@ -46,14 +46,6 @@ def _tls(destination: Destination) -> dict[str, Any]:
     if destination.client_certificate is not None:
         context.load_cert_chain(destination.client_certificate, destination.client_key)
     return {"verify": context}
-
-
-class Parcel(NamedTuple):
-    """One request, and how many spans or data points it holds."""
-
-    destination: Destination
-    body: bytes
-    size: int
 
 
 class Sender:

@@ -14,7 +14,7 @@ from agentdur.admin.app import create_admin
 from agentdur.admin.settings import AdminSettings
 from agentdur.cli import main
 from agentdur.ingress.app import create_ingress
-from agentdur.server import operators_guests
+from agentdur.server.frontends import operators_guests
 from agentdur.sessions import chat
 from tests.http.serving import served
 

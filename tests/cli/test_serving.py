@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from agentdur.core.errors import AddressInUse
-from agentdur.server import _listen
+from agentdur.server.serving import _listen
 
 pytestmark = pytest.mark.slow
 

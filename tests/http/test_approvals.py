@@ -21,7 +21,8 @@ from agentdur.client import Client
 from agentdur.config import Settings
 from agentdur.core.errors import ApprovalDecided, ApprovalForged, UnknownApproval
 from agentdur.ingress.app import create_ingress
-from agentdur.server import guests_of, ingress_settings
+from agentdur.server.frontends import guests_of
+from agentdur.server.parts import ingress_settings
 from tests.http.serving import just, served
 from tests.support.stage import until, until_it_is
 

@@ -13,7 +13,7 @@ from agentdur.config import Settings
 from agentdur.core.errors import NotRunning, QueriesBusy, TooManyRows
 from agentdur.core.query import QueryLimits
 from agentdur.runtime.owner import Knobs
-from agentdur.server import knobs_of
+from agentdur.server.parts import knobs_of
 from tests.support.stage import Stage, until
 
 MANY = "information_schema.columns"

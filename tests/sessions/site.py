@@ -12,7 +12,8 @@ import httpx
 from agentdur.ingress.app import create_ingress
 from agentdur.ingress.protocol import OneWrite
 from agentdur.sdk.service import BaseService
-from agentdur.server import App, guests_of
+from agentdur.server import App
+from agentdur.server.frontends import guests_of
 from tests.support.serving import served
 from tests.support.stage import PATIENCE_SECONDS, Stage
 

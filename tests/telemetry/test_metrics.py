@@ -19,6 +19,8 @@ from agentdur.core.target import ObjectAddress
 from agentdur.ingress.app import create_ingress
 from agentdur.sdk.note import note
 from agentdur.telemetry import gauges
+from agentdur.telemetry.families import Families
+from agentdur.telemetry.http import metrics_routes
 from agentdur.telemetry.metrics import OTHER, SERIES_MAX, Counter, Registry
 from agentdur.telemetry.pipeline import Telemetry
 from tests.support.collector import Collector, plain
@@ -32,7 +34,7 @@ Read = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def read(telemetry: Telemetry) -> Read:
     """What Prometheus reads."""
     telemetry.drain()
-    body, content_type = telemetry.registry.text()
+    body, content_type = Families(telemetry.registry).text()
     assert content_type.startswith("text/plain; version=0.0.4")
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -233,7 +235,7 @@ async def test_metrics_are_pushed_again_and_again(collector: Collector, sending:
 
 async def test_the_route_is_prometheus_text(telemetry: Telemetry):
     app = FastAPI()
-    app.include_router(telemetry.routes(), prefix="/metrics")
+    app.include_router(metrics_routes(telemetry.registry), prefix="/metrics")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as http:
         reply = await http.get("/metrics")
     assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")

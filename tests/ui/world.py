@@ -24,7 +24,7 @@ from agentdur.config import Settings
 from agentdur.ingress.openapi import openapi
 from agentdur.runtime.owner import Engine
 from agentdur.sdk.client import EngineClient
-from agentdur.server import operators_guests
+from agentdur.server.frontends import operators_guests
 from agentdur.sessions import chat
 from agentdur.testing.scripted_llm import ScriptedLLM
 from agentdur.tools import tool
