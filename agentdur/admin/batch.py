@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 
 from agentdur.admin.errors import Unreadable, json_only, message_of
 from agentdur.admin.settings import BATCH_IDS_MAX, CURSOR_MAX
+from agentdur.admin.words import Shown
 from agentdur.core.errors import AgentdurError, BadRequest, UnknownInvocation
 from agentdur.core.ids import BadId, InvocationId, parse_invocation_id
 from agentdur.core.ports import Engine, Operation, Selection
@@ -22,13 +23,6 @@ from agentdur.runtime.operators import check_form
 
 Json = dict[str, Any]
 Action = Literal[Operation, "restart-as-new"]
-Shown = Literal[
-    "scheduled", "pending", "ready", "running", "backing-off", "suspended", "paused",
-    "completed", "succeeded", "failed",
-]  # fmt: skip
-"""A status as it is shown; a completed one also by how it ended."""
-STATUSES: tuple[str, ...] = get_args(Shown)
-
 _LIVE = ("scheduled", "pending", "ready", "running", "backing-off", "suspended", "paused")
 MEANT: dict[Action, tuple[str, ...]] = {
     "cancel": _LIVE, "kill": _LIVE, "pause": ("ready", "running", "backing-off"),

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
+from agentdur.admin.words import ERROR_HEADER
 from agentdur.core.errors import (
     AgentdurError,
     AnswerTooLarge,
@@ -79,7 +80,6 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
 }
 
 
-ERROR_HEADER = "x-agentdur-error"
 """Carries our own code: the bodies are the reference's, word for word."""
 
 

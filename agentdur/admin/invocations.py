@@ -10,10 +10,11 @@ from typing import Annotated, Literal, get_args
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime
 
-from agentdur.admin.batch import STATUSES, Json, milliseconds
+from agentdur.admin.batch import Json, milliseconds
 from agentdur.admin.errors import Unreadable
 from agentdur.admin.ids import InvocationPath, parsed_id
 from agentdur.admin.settings import CURSOR_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX
+from agentdur.admin.words import STATUSES
 from agentdur.core.errors import TooEarly, UnknownInvocation, WrongStatus
 from agentdur.core.ports import Engine, Operation, Selection
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from agentdur.admin.errors import ERROR_HEADER
+from agentdur.admin.words import ERROR_HEADER
 from agentdur.cli.errors import NoServer, NotAnAdminApi, Refused
 from agentdur.config import Settings
 

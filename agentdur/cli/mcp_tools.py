@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Field
 
-from agentdur.admin.batch import Shown
+from agentdur.admin.words import Shown
 from agentdur.cli.admin_api import AdminApi, segment
 from agentdur.cli.selecting import Wanted
 

@@ -223,3 +223,10 @@ def test_the_apps_own_store_object_is_served(tmp_path: Path):
         child.terminate()
         assert child.wait(30) == 0
         assert not (tmp_path / "agentdur.db").exists()
+
+
+def test_a_script_does_not_load_the_web_framework():
+    """It costs more than everything else together."""
+    program = "import agentdur, agentdur.cli, sys; print({'fastapi', 'uvicorn'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
