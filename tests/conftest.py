@@ -4,6 +4,7 @@ Haste is `-m "not slow"`, as `make check` does: a tenth of the made-up examples;
 stores is told in memory; of what needs a model client, which takes seconds to import, a few stories only.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.is_dir():
         return None if A_FEW_STORIES & {path.name for path in collection_path.iterdir()} else True
     return None if collection_path.name in A_FEW_STORIES else True
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
