@@ -22,7 +22,11 @@ from dataclasses import dataclass
 from benchmarks import servers, work
 from benchmarks.measure import CLIENTS, Run, Table, cpu_of
 
-SERVERS = {"agentdur": servers.Agentdur, "limit": servers.Limit, "restate": servers.Restate}
+SERVERS = {
+    "agentdur": servers.Agentdur, "limit": servers.Limit, "restate": servers.Restate,
+    "unmeasured": servers.Unmeasured, "traced": servers.Traced,
+}  # fmt: skip
+SIDES = ["agentdur", "limit", "restate"]
 _PER_RUN = 1 << 20  # running numbers of one run
 
 
@@ -55,6 +59,7 @@ class Side:
         self.server = SERVERS[name](directory)
         self._start = 0
         self._added = 0
+        self.calls = 0
 
     def run(self, workload: Workload, clients: int, seconds: float) -> Run:
         """One timed run; the processor time is the server's."""
@@ -71,6 +76,7 @@ class Side:
         run = Run(**{**answer["run"], "cpu": cpu})
         if run.errors:
             raise SystemExit(f"{self.name}, {workload.name}: {run.errors} errors: {answer['first_error']}")
+        self.calls += run.calls
         if workload.name == "add":
             self._added += run.calls
         return run
@@ -114,7 +120,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=0.8)
     parser.add_argument("--reps", type=int, default=3)
-    parser.add_argument("--sides", type=lambda text: text.split(","), default=list(SERVERS))
+    parser.add_argument("--sides", type=lambda text: text.split(","), default=SIDES)
     parser.add_argument("--dir", default=None, help="where the databases are written; a temporary directory")
     options = parser.parse_args()
     if "restate" in options.sides and not servers.find_restate():

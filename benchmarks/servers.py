@@ -85,8 +85,40 @@ class Agentdur(Server):
     """One process, as `agentdur serve` runs it: its own ingress, a SQLite file, all defaults."""
 
     def begin(self) -> None:
-        self.spawn_module("serve", "agentdur", self.directory, str(self.port), str(free_port()))
+        self.admin = free_port()
+        ports = str(self.port), str(self.admin)
+        self.spawn_module("serve", "agentdur", self.directory, *ports, *self.settings())
         self.wait_for(f"http://127.0.0.1:{self.port}/restate/health")
+
+    def settings(self) -> list[str]:
+        """`name=value` of those that are no defaults."""
+        return []
+
+
+class Unmeasured(Agentdur):
+    """The same without metrics."""
+
+    def settings(self) -> list[str]:
+        """No metrics."""
+        return ["metrics=false"]
+
+
+class Traced(Agentdur):
+    """The same, and it sends all its spans to a collector, whose processor time is not counted."""
+
+    def settings(self) -> list[str]:
+        """Where the collector is."""
+        self._collector = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.telemetry", "--collect"], stdout=subprocess.PIPE, text=True
+        )
+        assert self._collector.stdout is not None
+        return [f"otel_endpoint=http://127.0.0.1:{int(self._collector.stdout.readline())}"]
+
+    def stop(self) -> None:
+        """The collector last."""
+        super().stop()
+        self._collector.kill()
+        self._collector.wait()
 
 
 class Limit(Server):
