@@ -48,6 +48,10 @@ class View:
         await found.first.wait_for()
         return found.first
 
+    async def stop_polling(self) -> None:
+        """From now on the page knows only what it is told: one that is hidden does not ask."""
+        await self.page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
+
     async def picture(self, name: str) -> None:
         """Keep a picture, where pictures are kept."""
         folder = os.environ.get("UI_SCREENSHOTS")

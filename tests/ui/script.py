@@ -16,9 +16,8 @@ SCRIPT = Script(
     after_last="repeat",
     turns=(
         Turn(
-            when=When(last_user="Tell me a story"), usage=_usage(40, 30), chunk_chars=6, chunk_delay_ms=90,
-            text="Once upon a time there was a journal, and whatever it held came true again. " * 2
-            + "And that is the end.",
+            when=When(last_user="Tell me a story"), chunk_chars=6, chunk_delay_ms=120,
+            text="Once upon a time there was a journal" + ", and whatever it held came true again" * 200,
         ),
         Turn(
             when=_PLANNER, usage=_usage(412, 58), delay_ms=160,

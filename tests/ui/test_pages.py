@@ -204,14 +204,22 @@ async def test_a_session_is_talked_to_and_each_turn_leads_to_its_run(view: View)
 
 
 async def test_what_a_model_says_is_shown_as_it_says_it(view: View):
-    """The scripted model takes two seconds for this answer: it is on the page before it is over."""
+    """The scripted model takes minutes for this answer: what is on the page was shown before its end."""
     await view.open("/sessions/support/slow")
+    await view.sees(".empty", "A new session")
+    await view.stop_polling()
     await view.page.fill("#say", "Tell me a story")
     await view.page.click("button:text('Send')")
-    await view.sees(".bubble.talk", "Once")
-    assert await view.page.locator(".m-assistant", has_text="the end").count() == 0
-    await view.sees(".m-assistant", "the end")
-    assert await view.page.locator(".bubble.talk").count() == 0
+    await view.sees(".bubble.talk", "Once upon")
+    await view.page.fill("#say", "And the weather?")  # it waits for its turn, and is there at once
+    await view.page.keyboard.press("Enter")
+    await view.sees(".m-user", "And the weather?")
+    await (await view.sees("button", "Stop")).click()
+    await view.sees(".m-assistant:has-text('Once upon') .tag", "interrupted")
+    await view.sees(".m-assistant", "14 °C")
+    await view.page.locator(".bubble.talk").wait_for(state="detached")
+    assert await view.page.locator(".m-user").count() == 2
+    assert await view.page.locator(".m-assistant").count() == 2
 
 
 async def test_a_handler_is_tried_with_a_form_made_from_its_schema(view: View):

@@ -63,6 +63,8 @@ export class Run {
     const open = () => {
       if (over || source || document.hidden) return;
       source = new EventSource(`/invocations/${seg(this.id)}/live?after=${this.journal.last}`);
+      // Who comes back is told again what is not in the journal yet.
+      source.addEventListener("open", () => (this.talk.value = new Map()));
       source.addEventListener("rows", (e) => this.#later(JSON.parse(e.data), undefined));
       source.addEventListener("run", (e) => {
         this.live.value = true;

@@ -16,40 +16,51 @@ export function SessionPage({ agent, id }) {
   const [messages, setMessages] = useState([]);
   const [turns, setTurns] = useState({});
   const [asked, setAsked] = useState([]);
+  /** What was said here: `{id, invocation, text}`. */
+  const [sent, setSent] = useState([]);
+  const looks = useRef({ begun: 0, shown: 0 });
   const load = async () => {
-    try {
-      const known = await get(path);
-      const [all, records] = await Promise.all([history(path), turnsOf(agent, id)]);
-      if (known.running) records[known.running.turn] = { invocation: known.running.invocation };
-      setAsked(known.running ? await questions(known.running.invocation) : []);
-      setMessages(all);
-      setTurns(records);
-      setAbout(known);
-    } catch (error) {
-      if (error.status === 404) setAbout(null);
-      else throw error;
-    }
+    const look = ++looks.current.begun;
+    const found = await find(path, agent, id);
+    if (look < looks.current.shown) return; // somebody who looked later was faster
+    looks.current.shown = look;
+    setAsked(found.asked);
+    setMessages(found.messages);
+    setTurns(found.turns);
+    setAbout(found.about);
+  };
+  const over = async (invocation) => {
+    await load();
+    setSent((all) => all.filter((one) => one.invocation !== invocation));
+  };
+  const said = (posted, text) => {
+    setSent((all) => [...all, { ...posted, text }]);
+    load().catch(() => {});
   };
   useEffect(() => {
     document.title = `${about?.title || id} · agentdur`;
   }, [about?.title]);
   useEffect(() => poll(2.5, load), [path]);
-  const running = about?.running?.invocation;
-  const talk = useTalk(running, load);
+  const waiting = sent.filter((one) => !messages.some((message) => message.id === one.id));
+  const running = about?.running?.invocation ?? waiting[0]?.invocation;
+  const talk = useTalk(running, load, over);
   const end = useRef(null);
   useEffect(() => {
     end.current?.scrollIntoView({ block: "nearest" });
-  }, [messages.length, talk, asked.length]);
+  }, [messages.length, talk, asked.length, waiting.length]);
   return html`<div class="stack chat">
     <${Head} agent=${agent} id=${id} about=${about} path=${path} />
     <section class="card transcript" aria-label="Transcript">
-      ${about === null && html`<p class="empty"><b>A new session</b>Say something, and it begins.</p>`}
+      ${about === null && !waiting.length &&
+        html`<p class="empty"><b>A new session</b>Say something, and it begins.</p>`}
       ${messages.map((one, i) => html`
         ${one.turn !== messages[i - 1]?.turn &&
           html`<${Turn} key=${`t${one.turn}`} number=${one.turn} record=${turns[one.turn]}
             at=${one.at * 1000} />`}
         <${Message} key=${one.index} message=${one.message}
           aside=${one.partial && html` <span class="tag">interrupted</span>`} />`)}
+      ${waiting.map((one) => html`<${Message} key=${one.id}
+        message=${{ role: "user", content: one.text }} />`)}
       ${talk && html`<div class="message m-assistant"><div class="who small"><b>assistant</b></div>
         <div class="bubble talk">${talk}</div></div>`}
       ${asked.map((one) => html`<${Asked} key=${one} id=${one} />`)}
@@ -57,7 +68,7 @@ export function SessionPage({ agent, id }) {
         answering in <a class="mono" href=${href(`/invocations/${running}`)}>${short(running)}</a> …</p>`}
       <div ref=${end}></div>
     </section>
-    <${Say} agent=${agent} path=${path} onSaid=${load} />
+    <${Say} agent=${agent} path=${path} onSaid=${said} />
   </div>`;
 }
 
@@ -112,7 +123,8 @@ function Say({ agent, path, onSaid }) {
     const said = text.trim();
     if (!said) return;
     setText("");
-    if (await attempt(() => post(`${path}/messages?wait=false`, { content: said }))) onSaid();
+    const posted = await attempt(() => post(`${path}/messages?wait=false`, { content: said }));
+    if (posted) onSaid(posted, said);
     else setText(said);
   };
   const keys = (event) => {
@@ -131,13 +143,15 @@ function Say({ agent, path, onSaid }) {
 }
 
 /** What the model says in a turn that runs, as it says it. */
-function useTalk(running, onEnd) {
+function useTalk(running, onNews, onEnd) {
   const [talk, setTalk] = useState("");
   useEffect(() => {
     if (!running) return undefined;
     const source = new EventSource(`/invocations/${seg(running)}/live?after=0`);
     const parts = new Map();
     const show = () => setTalk([...parts.values()].join(""));
+    // Who comes back is told again what is not in the journal yet.
+    source.addEventListener("open", () => (parts.clear(), show()));
     source.addEventListener("chunk", (event) => {
       const { run, data } = JSON.parse(event.data);
       if (data?.type && data.type !== "text") return;
@@ -148,9 +162,10 @@ function useTalk(running, onEnd) {
       parts.delete(JSON.parse(event.data).run);
       show();
     });
+    source.addEventListener("rows", () => onNews().catch(() => {}));
     source.addEventListener("end", () => {
       source.close();
-      onEnd().then(() => setTalk(""), () => {});
+      onEnd(running).then(() => setTalk(""), () => {});
     });
     return () => {
       source.close();
@@ -158,6 +173,20 @@ function useTalk(running, onEnd) {
     };
   }, [running]);
   return talk;
+}
+
+/** All there is to show. A session that nobody has spoken in yet is `about: null`. */
+async function find(path, agent, id) {
+  try {
+    const about = await get(path);
+    const [messages, turns] = await Promise.all([history(path), turnsOf(agent, id)]);
+    if (about.running) turns[about.running.turn] = { invocation: about.running.invocation };
+    const asked = about.running ? await questions(about.running.invocation) : [];
+    return { about, messages, turns, asked };
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return { about: null, messages: [], turns: {}, asked: [] };
+  }
 }
 
 async function history(path) {
