@@ -33,9 +33,12 @@ from agentdur.setting_kinds import (
     DURATION,
     FACTOR,
     FILE,
+    HOSTS,
     INTERVAL,
     MIB,
     NAME,
+    ORIGINS,
+    ORIGINS_OR_ALL,
     PORT,
     RATIO,
     SECRET,
@@ -67,6 +70,23 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "127.0.0.1"
     ingress_port: Annotated[int, Setting(PORT, "Where handlers are called.")] = 8080
     admin_port: Annotated[int, Setting(PORT, "Where operators look and intervene.")] = 9070
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Setting(
+            HOSTS,
+            "Names the server is asked by; on loopback, without any: this machine's and `public-url`'s.",
+        ),
+    ] = ()
+    admin_origins: Annotated[
+        tuple[str, ...],
+        Setting(ORIGINS, "Web pages that may act on the admin port, beside its own."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Setting(
+            ORIGINS_OR_ALL, "Web pages that may call the ingress; none: on loopback this machine's, else all."
+        ),
+    ] = ()
     inactivity_timeout: Annotated[
         timedelta, Setting(DURATION, "An attempt that waits this long is asked to suspend.")
     ] = timedelta(minutes=1)

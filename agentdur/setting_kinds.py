@@ -20,6 +20,9 @@ _SIZE_UNITS: Final = {
     "": 1, "b": 1, "kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 10**3, "mb": 10**6, "gb": 10**9,
 }  # fmt: skip
 _URL = re.compile(r"https?://[^\s/]+\S*")
+_HOST = re.compile(r"\*|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+")
+_ORIGIN_OR_ALL = re.compile(rf"\*|{_ORIGIN.pattern}")
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
@@ -179,6 +182,35 @@ def _read_switch(value: Any) -> bool:
 
 RATIO = Kind("a number from 0 to 1", _read_ratio)
 SWITCH = Kind("true or false", _read_switch, lambda on: "true" if on else "false")
+
+
+def _listed(form: re.Pattern[str]) -> Callable[[Any], tuple[str, ...]]:
+    def read(value: Any) -> tuple[str, ...]:
+        if value is None or value == "none":
+            return ()
+        given = value.split(",") if isinstance(value, str) else value
+        if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+            raise ValueError
+        found = tuple(dict.fromkeys(one.strip().lower() for one in given if one.strip()))
+        for one in found:
+            if not form.fullmatch(one):
+                raise ValueError(f"{one!r} is none")
+        return found
+
+    return read
+
+
+def _write_list(given: tuple[str, ...]) -> str:
+    return ", ".join(given) or "none"
+
+
+HOSTS = Kind("names of hosts (example.com), separated by commas, `*`, or none", _listed(_HOST), _write_list)
+ORIGINS = Kind(
+    "web origins (https://example.com), separated by commas, or none", _listed(_ORIGIN), _write_list
+)
+ORIGINS_OR_ALL = Kind(
+    "web origins, separated by commas, `*` for all, or none", _listed(_ORIGIN_OR_ALL), _write_list
+)
 NAME = Kind(
     "text, or none",
     lambda value: None if value in (None, "none") else _read_text(value),

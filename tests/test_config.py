@@ -88,6 +88,10 @@ def test_variables_that_are_no_setting_are_reported(tmp_path: Path):
         ("log_format", "json", "json"),
         ("ingress_port", "0", 0),
         ("store", " memory:// ", "memory://"),
+        ("allowed_hosts", "A.example, b.example,", ("a.example", "b.example")),
+        ("admin_origins", "none", ()),
+        ("cors_origins", "https://a.example:8443", ("https://a.example:8443",)),
+        ("cors_origins", "*", ("*",)),
     ],
 )
 def test_values_are_read_as_people_write_them(name: str, raw: str, value: Any):
@@ -105,6 +109,8 @@ def test_values_are_read_as_people_write_them(name: str, raw: str, value: Any):
         ("default_retry_policy_exponentiation_factor", "nan"),
         ("default_retry_policy_exponentiation_factor", "two"), ("log_level", "loud"), ("log_format", 1),
         ("store", "  "), ("host", None.__class__), ("concurrent_requests_limit", -1),
+        ("allowed_hosts", "https://a.example"), ("allowed_hosts", 1), ("admin_origins", "*"),
+        ("admin_origins", "a.example"), ("cors_origins", ["https://a.example/"]), ("cors_origins", [1]),
     ],
 )  # fmt: skip
 def test_a_value_that_does_not_fit_names_setting_source_and_what_it_takes(name: str, raw: Any):

@@ -1,8 +1,9 @@
 """The admin application: health, version, services, invocations.
 
 Rules of this file:
-1. Every route exists plain and under /v2, /v3 and /v4; older prefixes are refused.
-2. What is not here is answered with an empty 404, what is here by another method with an empty 405.
+1. Every request passes one door: nothing of it is looked at when a web page of another site sent it.
+2. Every route exists plain and under /v2, /v3 and /v4; older prefixes are refused.
+3. What is not here is answered with an empty 404, what is here by another method with an empty 405.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from agentdur.admin.batch import batch_routes
 from agentdur.admin.deployments import deployments_routes
 from agentdur.admin.document import with_errors
 from agentdur.admin.door import outward
-from agentdur.admin.errors import install_errors
+from agentdur.admin.errors import install_errors, refusal
 from agentdur.admin.invocations import invocations_routes
 from agentdur.admin.live import live_routes
 from agentdur.admin.query import query_routes
@@ -28,7 +29,9 @@ from agentdur.admin.runs import runs_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
 from agentdur.admin.state import state_routes
+from agentdur.core.errors import CrossSite, UnknownHost
 from agentdur.core.ports import Engine
+from agentdur.core.visitors import SAFE_METHODS, Visitors
 from agentdur.runtime.remote.deployments import Deployments
 
 OPENAPI_PATH = "/openapi"
@@ -47,10 +50,15 @@ def version_of(request: Request) -> int | None:
 
 
 class Admin(FastAPI):
-    """FastAPI behind a door that takes the version off the path."""
+    """FastAPI behind a door that refuses strangers' pages and takes the version off the path."""
+
+    visitors: Visitors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "http" and (turned_away := self._turn_away(scope)) is not None:
+            await turned_away(scope, receive, send)
+            return
         if scope["type"] == "http" and (match := _VERSIONED.match(scope["path"])):
             version = int(match[1])
             if not API_VERSION_MIN <= version <= API_VERSION_MAX:
@@ -61,6 +69,15 @@ class Admin(FastAPI):
         if scope["type"] == "http":
             scope, send = outward(scope, send)
         await super().__call__(scope, receive, send)
+
+    def _turn_away(self, scope: Scope) -> Response | None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        try:
+            self.visitors.check_host(headers.get(b"host"))
+            self.visitors.check_page(headers, safe=scope["method"] in SAFE_METHODS)
+        except (UnknownHost, CrossSite) as error:
+            return refusal(error)
+        return None
 
     def openapi(self) -> dict[str, Any]:
         """The document of this API."""
@@ -95,6 +112,7 @@ def create_admin(
         title="agentdur admin", version=settings.version, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH,
         redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
+    app.visitors = settings.visitors
     install_errors(app)
 
     @app.get("/health", tags=["server"])

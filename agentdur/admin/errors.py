@@ -22,6 +22,7 @@ from agentdur.core.errors import (
     BadQuery,
     BadRequest,
     ConversionFailed,
+    CrossSite,
     DeploymentInUse,
     DiscoveryFailed,
     JournalGone,
@@ -41,6 +42,7 @@ from agentdur.core.errors import (
     UnknownDeployment,
     UnknownEntry,
     UnknownHandler,
+    UnknownHost,
     UnknownInQuery,
     UnknownInvocation,
     UnknownService,
@@ -56,6 +58,8 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
     UnknownHandler: HTTPStatus.NOT_FOUND,
     UnknownDeployment: HTTPStatus.NOT_FOUND,
     UnknownEntry: HTTPStatus.NOT_FOUND,
+    CrossSite: HTTPStatus.FORBIDDEN,
+    UnknownHost: HTTPStatus.FORBIDDEN,
     UnknownConversation: HTTPStatus.NOT_FOUND,
     DeploymentInUse: HTTPStatus.CONFLICT,
     ConversionFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -130,15 +134,20 @@ def status_of(error: AgentdurError) -> HTTPStatus:
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
+def refusal(error: AgentdurError) -> Response:
+    """An error as an answer."""
+    code = error.restate_code if isinstance(error, DiscoveryFailed) else None
+    return JSONResponse(
+        {"message": message_of(error), "restate_code": code}, status_of(error), {ERROR_HEADER: error.code}
+    )
+
+
 def install_errors(app: FastAPI) -> None:
     """Teach `app` to answer errors this way."""
 
     @app.exception_handler(AgentdurError)
     async def refused(request: Request, error: AgentdurError) -> Response:
-        code = error.restate_code if isinstance(error, DiscoveryFailed) else None
-        return JSONResponse(
-            {"message": message_of(error), "restate_code": code}, status_of(error), {ERROR_HEADER: error.code}
-        )
+        return refusal(error)
 
     @app.exception_handler(Unreadable)
     async def unreadable(request: Request, error: Unreadable) -> Response:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from agentdur.core.visitors import Visitors
+
 API_VERSION_MIN = 2
 API_VERSION_MAX = 4
 
@@ -24,10 +26,12 @@ CURSOR_MAX = 2**62
 
 
 class AdminSettings(Struct, frozen=True, kw_only=True):
-    """`ingress_endpoint`: the address under which callers reach the ingress."""
+    """`ingress_endpoint`: the address under which callers reach the ingress. `visitors`: which web pages may
+    ask for changes."""
 
     ingress_endpoint: str = "http://127.0.0.1:8080/"
     version: str = "0"
+    visitors: Visitors = Visitors()
 
 
 DEFAULTS = AdminSettings()

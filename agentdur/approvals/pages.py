@@ -13,12 +13,13 @@ from agentdur.sdk.approval import ApprovalRecord
 HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     "x-robots-tag": "noindex",
 }
-"""The page runs nothing, loads nothing, is framed by nobody; its address, which is a key, goes nowhere."""
+"""The page runs nothing, loads nothing, is framed by nobody; its address, a key, goes to nobody else.
+Its form must say where it is from: without a referrer, browsers would say `null`."""
 
 _STYLE = """
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}

@@ -408,6 +408,18 @@ class QueryTooComplex(CallerError):
     code = "AD0209"
 
 
+class CrossSite(CallerError):
+    """A web page of another site sent this, and it is not done. Name the page's origin in the settings."""
+
+    code = "AD0230"
+
+
+class UnknownHost(CallerError):
+    """The server was asked by a name that is not its own. Name it in allowed-hosts, or use its address."""
+
+    code = "AD0231"
+
+
 class BadTelemetry(CallerError):
     """Telemetry cannot be sent as it is set up. Correct the setting or the variable that is named."""
 

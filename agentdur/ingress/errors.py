@@ -35,6 +35,8 @@ _STATUS: Final[dict[type[errors.AgentdurError], int]] = {
     errors.UnknownService: 404,
     errors.UnknownHandler: 404,
     errors.UnknownInvocation: 404,
+    errors.CrossSite: 403,
+    errors.UnknownHost: 403,
     errors.WrongStatus: 409,
     errors.JournalGone: 410,
     errors.ValueTooLarge: 413,

@@ -20,6 +20,7 @@ from agentdur.core.errors import AgentdurError, UnknownInvocation
 from agentdur.core.ids import FIRST_AWAKEABLE_INDEX, BadId, InvocationId, parse_awakeable_id
 from agentdur.core.journal import Failure, Result, Success
 from agentdur.core.ports import Answer, Engine, Request
+from agentdur.core.visitors import SAFE_METHODS
 from agentdur.ingress import errors
 from agentdur.ingress.errors import IngressError, engine_error, ingress_error, invocation_error
 from agentdur.ingress.events import Events, read_after, send_events
@@ -124,8 +125,10 @@ class Front:
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive
     ) -> Reply | Events | None:
         try:
+            self._settings.visitors.check_host(headers.get(b"host"))
             path, raw_path = path_of(scope)
             route = find_route(path, self.services, self._hosted)
+            self._check_visitor(route, scope["method"], headers)
             if isinstance(route, Submit):
                 if self._observer is None:
                     return (await self._submit(route, raw_path, scope, headers, receive))[1]
@@ -146,6 +149,11 @@ class Front:
         except Exception:
             _log.exception("a request failed: %s %s", scope["method"], scope["path"])
             return ingress_error(500, "internal error")
+
+    def _check_visitor(self, route: Route, method: str, headers: dict[bytes, bytes]) -> None:
+        """A GET calls a handler as a POST does: only of other routes it is safe."""
+        safe = method in SAFE_METHODS and not isinstance(route, Submit)
+        self._settings.visitors.check_page(headers, safe)
 
     # Submissions
 

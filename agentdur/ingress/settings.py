@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from agentdur.core.visitors import Visitors
+
 MIB = 1024 * 1024
 
 
 class IngressSettings(Struct, frozen=True, kw_only=True):
-    """`concurrent_requests_max` None: as many as come."""
+    """`concurrent_requests_max` None: as many as come. `visitors`: which web pages may ask; in the reference,
+    all may."""
 
     request_bytes_max: int = 32 * MIB
     concurrent_requests_max: int | None = None
@@ -18,6 +21,7 @@ class IngressSettings(Struct, frozen=True, kw_only=True):
     """A stream that has nothing to say says so this often."""
     stream_stall_ms: int = 30_000
     """A stream whose client takes nothing for so long is cut."""
+    visitors: Visitors = Visitors(origins=None)
 
 
 DEFAULTS = IngressSettings()

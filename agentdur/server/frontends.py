@@ -22,22 +22,27 @@ from agentdur.ingress.protocol import OneWrite
 from agentdur.ingress.replies import send_reply
 from agentdur.runtime.owner import Engine
 from agentdur.server.app import App
-from agentdur.server.parts import BACKLOG, ingress_settings
+from agentdur.server.parts import BACKLOG, ingress_settings, operators
 from agentdur.ui.app import PREFIX, serve_ui
 
 OPERATORS_SEE = frozenset({"approvals", "sessions"})
 
 
-def ingress_of(app: App, engine: Engine, settings: Settings) -> ASGIApp:
-    """Where callers come."""
-    return create_ingress(engine, ingress_settings(settings), guests_of(app, engine), app.telemetry)
+def ingress_of(app: App, engine: Engine, settings: Settings, *, loopback: bool = False) -> ASGIApp:
+    """Where callers come. `loopback`: none but those of this machine do."""
+    limits = ingress_settings(settings, loopback=loopback)
+    return create_ingress(engine, limits, guests_of(app, engine), app.telemetry)
 
 
-def admin_of(app: App, engine: Engine, settings: Settings, endpoint: str) -> ASGIApp:
+def admin_of(app: App, engine: Engine, settings: Settings, endpoint: str, *, loopback: bool) -> ASGIApp:
     """Where operators come. `endpoint`: the address of the ingress."""
+    about = AdminSettings(
+        ingress_endpoint=endpoint,
+        version=installed_version(),
+        visitors=operators(settings, loopback=loopback),
+    )
     return create_admin(
-        engine, AdminSettings(ingress_endpoint=endpoint, version=installed_version()), openapi=openapi,
-        deployments=engine.deployments, mounts={PREFIX: serve_ui},
+        engine, about, openapi=openapi, deployments=engine.deployments, mounts={PREFIX: serve_ui},
         guests=[*operators_guests(app, engine), *metrics_guest(app, settings)],
     )  # fmt: skip
 

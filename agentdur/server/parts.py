@@ -14,6 +14,7 @@ from typing import Any
 from agentdur.config import Settings, installed_version
 from agentdur.core.errors import BadIdentityKey
 from agentdur.core.query import QueryLimits
+from agentdur.core.visitors import ANY, Visitors, known_hosts
 from agentdur.ingress.settings import IngressSettings
 from agentdur.runtime.owner import Knobs
 from agentdur.runtime.remote.deployments import Signer
@@ -83,11 +84,28 @@ async def telemetry_of(settings: Settings, expose: bool) -> AsyncIterator[Any]:
         await asyncio.shield(asyncio.to_thread(telemetry.stop))
 
 
-def ingress_settings(settings: Settings) -> IngressSettings:
-    """The settings that the ingress keeps."""
+def ingress_settings(settings: Settings, *, loopback: bool = False) -> IngressSettings:
+    """The settings that the ingress keeps. `loopback`: only this machine reaches it."""
     return IngressSettings(
+        visitors=_callers(settings, loopback),
         request_bytes_max=settings.request_size_limit,
         concurrent_requests_max=settings.concurrent_requests_limit or None,
         stream_heartbeat_ms=settings.stream_heartbeat_interval // timedelta(milliseconds=1),
         stream_stall_ms=settings.stream_stall_timeout // timedelta(milliseconds=1),
     )
+
+
+def _callers(settings: Settings, loopback: bool) -> Visitors:
+    """Which web pages may call handlers. As in the reference all may, unless nobody else comes here but by a
+    browser on this machine."""
+    hosts = known_hosts(settings.allowed_hosts, settings.public_url, loopback=loopback)
+    named = settings.cors_origins
+    if ANY in named or not (named or loopback):
+        return Visitors(origins=None, hosts=hosts)
+    return Visitors(origins=frozenset(named), machine=not named, hosts=hosts)
+
+
+def operators(settings: Settings, *, loopback: bool) -> Visitors:
+    """Which web pages may operate."""
+    hosts = known_hosts(settings.allowed_hosts, settings.public_url, loopback=loopback)
+    return Visitors(origins=frozenset(settings.admin_origins), hosts=hosts)

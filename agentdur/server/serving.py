@@ -14,6 +14,7 @@ from types import ModuleType
 from agentdur.config import Settings, installed_version
 from agentdur.core.errors import AddressInUse
 from agentdur.core.ports import Store
+from agentdur.core.visitors import is_loopback
 from agentdur.observe.logs import configure_logging
 from agentdur.sdk.logged import HandlerLines
 from agentdur.server.app import App, frontends
@@ -60,13 +61,16 @@ async def _serve(app: App, settings: Settings, store: str | Store | None) -> int
     admin_socket = _listen(settings.host, settings.admin_port, "admin_port")
     host = settings.host
     endpoint = f"http://{host}:{ingress_socket.getsockname()[1]}/"
+    loopback = is_loopback(admin_socket.getsockname()[0])
     app.tell(settings, endpoint)
     async with app.running(store, settings=settings, expose_metrics=True) as engine:
         # What was running before goes on meanwhile.
         front = await asyncio.to_thread(frontends)
+        ingress = front.ingress_of(app, engine, settings, loopback=loopback)
+        admin_app = front.admin_of(app, engine, settings, endpoint, loopback=loopback)
         servers = [
-            (front.server_of(front.ingress_of(app, engine, settings), settings), ingress_socket),
-            (front.server_of(front.admin_of(app, engine, settings, endpoint), settings), admin_socket),
+            (front.server_of(ingress, settings), ingress_socket),
+            (front.server_of(admin_app, settings), admin_socket),
         ]
         stop = asyncio.Event()
 
