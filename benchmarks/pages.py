@@ -2,9 +2,9 @@
 
     python -m benchmarks.pages [--count 1000000] [--file FILE] [--dir DIR] [--rounds 5]
 
-The file is filled as `benchmarks.sql` does (and kept with `--file`), then served as `agentdur serve` does. A page's
-time runs from the navigation, with an empty cache, to its first rows; `request` is the slowest answer of the
-admin API among them. Needs playwright, and a browser (CHROMIUM, or chromium on the path).
+The file is filled as `benchmarks.sql` does (and kept with `--file`), then served as `agentdur serve` does.
+The time of a page runs from the navigation, with an empty cache, to its first rows; beside it is the slowest
+answer of the admin API. Needs playwright, and a browser (CHROMIUM, or chromium on the path).
 """
 
 from __future__ import annotations
