@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ _AUTHORITY = re.compile(r"(\[[0-9a-f:.%]+\]|[^:@/\\\s]+)(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _SHOWN_MAX = 200
 """Characters of somebody else's header in a message of ours."""
+_HOSTS_KEPT = 256
 
 
 class Visitors(Struct, frozen=True, kw_only=True):
@@ -43,8 +45,9 @@ class Visitors(Struct, frozen=True, kw_only=True):
         """Raises UnknownHost. A request without a name is no browser's."""
         if self.hosts is None or host is None:
             return
-        said = host.decode("latin-1")
-        if not self._knows(_split(said)[0]):
+        name, anyones = _asked(host)
+        if not (anyones or name in self.hosts):
+            said = host.decode("latin-1")
             raise UnknownHost(f"{said[:_SHOWN_MAX]!r} is none of this server's names")
 
     def check_page(self, headers: Mapping[bytes, bytes], safe: bool) -> None:
@@ -78,10 +81,6 @@ class Visitors(Struct, frozen=True, kw_only=True):
         default = _DEFAULT_PORTS.get(scheme, "")
         return name == own_name and (port or default) == (own_port or default)
 
-    def _knows(self, name: str) -> bool:
-        assert self.hosts is not None
-        return name in self.hosts or _is_local(name) or _address(name) is not None
-
 
 def known_hosts(named: Iterable[str], public_url: str | None, *, loopback: bool) -> frozenset[str] | None:
     """For Visitors: the names that were given; None, any, on an address that others reach when none were."""
@@ -95,6 +94,13 @@ def known_hosts(named: Iterable[str], public_url: str | None, *, loopback: bool)
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a socket with this address or name."""
     return _is_local(host.lower())
+
+
+@lru_cache(_HOSTS_KEPT)
+def _asked(host: bytes) -> tuple[str, bool]:
+    """(name, whether no name service is asked for it). Every request says the same few."""
+    name = _split(host.decode("latin-1"))[0]
+    return name, _is_local(name) or _address(name) is not None
 
 
 def _is_local(name: str) -> bool:
