@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+TALKATIVE = ("uvicorn", "httpx", "LiteLLM", "LiteLLM Router")
+"""Libraries that tell of each of their own steps: only who debugs wants to hear that."""
+
 
 class JsonLines(logging.Formatter):
     """`{"at", "level", "logger", "message", …}`; facts of a line are fields, a traceback is one field. Lines
@@ -54,4 +57,7 @@ def configure_logging(level: str, style: str, *filters: logging.Filter) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it tells of each of its own steps
+    for name in TALKATIVE:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()  # its lines would come twice, and not in our style
+        logger.setLevel(logging.WARNING if root.level > logging.DEBUG else logging.NOTSET)
