@@ -6,6 +6,8 @@ stores is told in memory; of what needs a model client, which takes seconds to i
 
 import gc
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,14 @@ def pytest_collection_finish() -> None:
     """What is there now stays: the garbage collector need not look at it again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_processes_end() -> Iterator[None]:
+    """Before anybody counts what was covered."""
+    yield
+    if warm := sys.modules.get("tests.support.warm"):
+        warm.end()
 
 
 @pytest.hookimpl(tryfirst=True)

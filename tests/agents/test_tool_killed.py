@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.endpoint.test_every_server import cluster, until
-from tests.http.reference_server import wait_until_up
+from tests.endpoint.cluster import cluster, until
+from tests.support import warm
 
 pytestmark = pytest.mark.slow
 
@@ -17,12 +17,11 @@ def test_killed_after_its_effect_a_tool_is_not_run_again(mode: str, tmp_path: Pa
     """Also where the journal is on a Restate server: the intent is there before the effect, and the process
     that comes after asks what became of it."""
     ledger = tmp_path / "ledger"
-    with cluster(tmp_path, mode, "tests/agents/served_bank.py", BANK_LEDGER=str(ledger)) as c:
+    bank = "tests/agents/served_bank.py"
+    with cluster(tmp_path, mode, bank, imported=warm.MODELS, BANK_LEDGER=str(ledger)) as c:
         running = c.send("/Bank/run")
         until(ledger.exists, "the effect")
         c.kill()
-        if c.nodes:
-            wait_until_up(f"http://127.0.0.1:{c.port}/health")  # it imports a model client first
         answer = c.result(running)
         assert (answer.status_code, answer.json()) == (200, "found")
     assert len(ledger.read_text().splitlines()) == 1

@@ -24,9 +24,9 @@ LEDGER = os.environ.get("EP_LEDGER", os.devnull)
 SECONDS = float(os.environ.get("EP_SECONDS", "0.02"))
 
 
-async def work(x: object) -> object:
+async def work(x: object, seconds: float = SECONDS) -> object:
     note(f"begin {x}")
-    await asyncio.sleep(SECONDS)
+    await asyncio.sleep(seconds)
     note(f"end {x}")
     return x
 
@@ -60,11 +60,13 @@ async def counted_steps(ctx: Context, order: dict[str, int]) -> list[int]:
 
 
 @svc.handler()
-async def branches(ctx: Context, count: int) -> list[int]:
+async def branches(ctx: Context, order: dict[str, float]) -> list[int]:
+    count, seconds = int(order["count"]), order["seconds"]
+
     async def part(i: int) -> int:
-        once = await ctx.run(f"p{i}", work, i)
+        once = await ctx.run(f"p{i}", work, i, seconds)
         await ctx.sleep(timedelta(milliseconds=10 * (count - i)))
-        return int(await ctx.run(f"q{i}", work, once * 10))
+        return int(await ctx.run(f"q{i}", work, once * 10, seconds))
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(part(i)) for i in range(count)]

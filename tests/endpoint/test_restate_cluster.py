@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.endpoint.test_every_server import BINARY, Cluster, cluster, until
+from tests.endpoint.cluster import BINARY, Cluster, cluster, until
 from tests.http.reference_server import wait_until_up
 
 pytestmark = [
@@ -50,7 +50,8 @@ def test_a_node_is_killed_while_agents_work(victim: int, tmp_path: Path):
     more than once. But a run whose next step has begun never goes back to the one before it."""
     ledger = tmp_path / "ledger"
     environment = {"EP_LEDGER": str(ledger), "EP_SECONDS": "0.3"}
-    with cluster(tmp_path, "three nodes", "tests/endpoint/handlers.py", **environment) as c:
+    handlers = "tests/endpoint/handlers.py"
+    with cluster(tmp_path, "three nodes", handlers, nodes_die=True, **environment) as c:
         for client in c.clients:  # each node finds the others' partitions
             assert client.post("/EpSvc/greet", json="bob").json() == "bob!"
         ledger.write_text("")

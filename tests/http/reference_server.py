@@ -58,7 +58,8 @@ def reference_server(binary: str, data: Path) -> Iterator[int]:
         log = stack.enter_context((data / "log").open("wb"))
         for command in ([binary, "--node-name", "reference"], [sys.executable, "-c", code]):
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-            stack.callback(stop, process)
+            stack.callback(process.wait)
+            stack.callback(process.kill)  # what it keeps is not needed any more
         wait_until_up(f"http://127.0.0.1:{admin}/health", f"http://127.0.0.1:{handlers}/health")
         registered = httpx.post(
             f"http://127.0.0.1:{admin}/deployments", json={"uri": f"http://127.0.0.1:{handlers}"}, timeout=30

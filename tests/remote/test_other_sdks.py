@@ -13,13 +13,15 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
-from tests.http.reference_server import stop, wait_until_up
+from tests.http.reference_server import wait_until_up
 from tests.remote.test_python_sdk import World, until
+from tests.support import warm
 
 WANTED = os.environ.get("RESTATE_SDKS", "").replace(",", " ").split()
 HERE = Path(__file__).resolve().parent
@@ -70,7 +72,7 @@ class OtherWorld(World):
         self.ledger = folder / "ledger"
         super().__init__(folder, inactivity, RS_LEDGER=str(self.ledger))
 
-    def start_handlers(self) -> subprocess.Popen[bytes]:
+    def start_handlers(self) -> warm.Process:
         return subprocess.Popen(
             [*self.command, str(self.port)],
             cwd=self.place, env=self.environment, stdout=self.log, stderr=self.log,
@@ -85,32 +87,38 @@ class OtherWorld(World):
         return f"{self.prefix}{kind}"
 
 
-@pytest.fixture(scope="module", params=SDKS)
-def built(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[str], str]:
-    """The services of one SDK, ready to be served."""
-    if request.param not in WANTED:
-        pytest.skip(f"RESTATE_SDKS does not name {request.param}")
-    prefix, build = SDKS[request.param]
-    folder = tmp_path_factory.mktemp("sdk") / "services"
-    shutil.copytree(HERE / f"{request.param}_services", folder)
-    return folder, build(folder), prefix
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
+    """Makes the services of an SDK ready to be served, once."""
+
+    @cache
+    def make(sdk: str) -> Built:
+        prefix, build = SDKS[sdk]
+        folder = tmp_path_factory.mktemp("sdk") / "services"
+        shutil.copytree(HERE / f"{sdk}_services", folder)
+        return folder, build(folder), prefix
+
+    return make
 
 
-@pytest.fixture(params=["1m", "0ms"])
-def world(built: Built, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OtherWorld]:
-    """Over one stream, and with a server that lets nobody wait."""
-    w = OtherWorld(built, tmp_path, request.param)
+@pytest.fixture(
+    scope="module", params=[f"{sdk} {inactivity}" for sdk in SDKS for inactivity in ("1m", "0ms")]
+)
+def world(
+    built: Callable[[str], Built], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OtherWorld]:
+    """Over one stream, and with a server that lets nobody wait; whoever kills something starts it again."""
+    sdk, inactivity = request.param.split()
+    if sdk not in WANTED:
+        pytest.skip(f"RESTATE_SDKS does not name {sdk}")
+    w = OtherWorld(built(sdk), tmp_path_factory.mktemp("world"), inactivity)
     try:
         w.up()
         answer = w.admin.post("/deployments", json={"uri": f"http://127.0.0.1:{w.port}"})
         assert answer.status_code == 201, answer.text
         yield w
     finally:
-        stop(w.handlers)
-        stop(w.server)
-        w.log.close()
+        w.close()
 
 
 def test_every_operation_works(world: OtherWorld):

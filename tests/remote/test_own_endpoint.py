@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.http.reference_server import stop
-from tests.remote.test_python_sdk import MODES, ROOT, World, until
+from tests.remote.test_python_sdk import MODES, World, until
+from tests.support import warm
 
 pytestmark = pytest.mark.slow
 
@@ -17,10 +16,9 @@ pytestmark = pytest.mark.slow
 class OwnWorld(World):
     """`agentdur serve` and `agentdur endpoint`."""
 
-    def start_handlers(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "agentdur.cli", "endpoint", "tests/endpoint/handlers.py"]
-        command += ["--port", str(self.port)]
-        return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
+    def start_handlers(self) -> warm.Process:
+        arguments = ["endpoint", "tests/endpoint/handlers.py", "--port", str(self.port)]
+        return warm.start(arguments, self.log, self.environment)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -47,5 +45,4 @@ def test_what_handlers_elsewhere_ask_is_decided_at_the_server(mode: str, tmp_pat
         assert {one["target_service_name"] for one in shown} == {"EpSvc"}
     finally:
         stop(w.handlers)
-        stop(w.server)
-        w.log.close()
+        w.close()

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agentdur.wire.identity import Signer
 from tests.http.reference_server import free_ports, stop, wait_until_up
+from tests.support import warm
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,16 +40,16 @@ class World:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.ingress_port}", timeout=60)
         self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_port}", timeout=60)
 
-    def start_server(self) -> subprocess.Popen[bytes]:
-        command = [
-            sys.executable, "-m", "agentdur.cli", "serve", "tests/remote/native.py",
-            "--store", f"sqlite:///{self.folder}/store.db", "--ingress-port", str(self.ingress_port),
+    def start_server(self) -> warm.Process:
+        arguments = [
+            "serve", "tests/remote/native.py", "--store", f"sqlite:///{self.folder}/store.db",
+            "--ingress-port", str(self.ingress_port),
             "--admin-port", str(self.admin_port), "--set", f"inactivity-timeout={self.inactivity}",
             "--set", "default-retry-policy-initial-interval=50ms", *self.more,
         ]  # fmt: skip
-        return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
+        return warm.start(arguments, self.log, self.environment)
 
-    def start_handlers(self) -> subprocess.Popen[bytes]:
+    def start_handlers(self) -> warm.Process:
         """In this one process: with workers, those would outlive its SIGKILL."""
         command = [sys.executable, "-m", "hypercorn", "tests.remote.sdk_services:app", "--workers", "0"]
         command += ["--bind", f"127.0.0.1:{self.port}"]
@@ -57,6 +58,13 @@ class World:
     def up(self) -> None:
         wait_until_up(f"{self.admin.base_url}/health", f"{self.client.base_url}/restate/health")
         wait_until_up(f"http://127.0.0.1:{self.port}/health")
+
+    def close(self) -> None:
+        """The SDK's web server takes its time to end, and has nothing to lose."""
+        stop(self.server)
+        self.handlers.kill()
+        self.handlers.wait()
+        self.log.close()
 
     def kill(self, what: str) -> None:
         """SIGKILL, and the same command again."""
@@ -93,9 +101,7 @@ def world(folder: Path, mode: str, **environment: str) -> Iterator[World]:
         assert answer.status_code == 201, answer.text
         yield made
     finally:
-        stop(made.handlers)
-        stop(made.server)
-        made.log.close()
+        made.close()
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -106,49 +112,56 @@ def until(condition: Callable[[], Any], what: str) -> Any:
     return found
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_every_operation_works(mode: str, tmp_path: Path):
+@pytest.fixture(scope="module", params=MODES)
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, World]]:
+    """One for the stories of a mode in which nothing is killed."""
+    folder = tmp_path_factory.mktemp("world")
+    with world(folder, request.param, RS_LEDGER=str(folder / "ledger")) as made:
+        yield request.param, made
+
+
+def test_every_operation_works(shared: tuple[str, World]):
     """Over one stream, by request and response, and with a server that lets nobody wait."""
-    with world(tmp_path, mode) as w:
-        assert w.call("/RsSvc/greet", "bob") == "bob!"
-        assert w.call("/RsSvc/parallel", 4) == [0, 1, 2, 3]
-        assert w.call("/RsSvc/caller", "ann") == ["ann!", "ann!", 5, 7, '"sdk\\"native!\\""']
-        assert w.call("/Native/hello", "from here ") == 'from here "native!"'
-        assert w.client.post("/RsSvc/fails").status_code == 418
-        assert w.call("/RsSvc/hopeless").startswith("gave up")
-        assert w.call("/RsSvc/either") == "too late"
-        number, uuid, now = w.call("/RsSvc/same_again")
-        assert 0 <= number < 1
-        assert len(uuid) == 36
-        assert abs(now - time.time()) < 60
-        assert [w.call("/RsLazy/k/ask", n) for n in (3, 4)] == [[3, 3, None, ["n"]], [7, 7, None, ["n"]]]
-        assert w.call("/RsObj/called/recall") == {"n": 7}
-        assert w.call("/RsObj/called/wipe") == []
-        waiting = w.send("/RsSvc/waiter")
-        name = until(lambda: w.call("/RsObj/awakeable/recall").get("name"), "the awakeable")
-        if mode != "http2":  # there the SDK does not say each time what it waits for
-            until(lambda: w.status(waiting)["waiting_for"] == ["awakeable 17"], "what it waits for is shown")
-        assert w.client.post(f"/restate/awakeables/{name}/resolve", json="woken").status_code == 202
-        assert w.result(waiting).json() == "woken"
-        started = w.send("/RsWf/key/run", "from here ")
-        assert w.call("/RsWf/key/finish", "to there") == "finishes"
-        assert w.result(started).json() == "from here to there"
-        assert w.call("/RsWf/key/finish", "again") == "was finished"
-        listening = w.send("/RsSvc/signalled")
-        until(lambda: w.call("/RsObj/signalled/recall").get("name") == listening, "the listener")
-        w.call("/RsSvc/signals", listening)
-        assert w.result(listening).json() == "gone"
+    mode, w = shared
+    assert w.call("/RsSvc/greet", "bob") == "bob!"
+    assert w.call("/RsSvc/parallel", 4) == [0, 1, 2, 3]
+    assert w.call("/RsSvc/caller", "ann") == ["ann!", "ann!", 5, 7, '"sdk\\"native!\\""']
+    assert w.call("/Native/hello", "from here ") == 'from here "native!"'
+    assert w.client.post("/RsSvc/fails").status_code == 418
+    assert w.call("/RsSvc/hopeless").startswith("gave up")
+    assert w.call("/RsSvc/either") == "too late"
+    number, uuid, now = w.call("/RsSvc/same_again")
+    assert 0 <= number < 1
+    assert len(uuid) == 36
+    assert abs(now - time.time()) < 60
+    assert [w.call("/RsLazy/k/ask", n) for n in (3, 4)] == [[3, 3, None, ["n"]], [7, 7, None, ["n"]]]
+    assert w.call("/RsObj/called/recall") == {"n": 7}
+    assert w.call("/RsObj/called/wipe") == []
+    waiting = w.send("/RsSvc/waiter")
+    name = until(lambda: w.call("/RsObj/awakeable/recall").get("name"), "the awakeable")
+    if mode != "http2":  # there the SDK does not say each time what it waits for
+        until(lambda: w.status(waiting)["waiting_for"] == ["awakeable 17"], "what it waits for is shown")
+    assert w.client.post(f"/restate/awakeables/{name}/resolve", json="woken").status_code == 202
+    assert w.result(waiting).json() == "woken"
+    started = w.send("/RsWf/key/run", "from here ")
+    assert w.call("/RsWf/key/finish", "to there") == "finishes"
+    assert w.result(started).json() == "from here to there"
+    assert w.call("/RsWf/key/finish", "again") == "was finished"
+    listening = w.send("/RsSvc/signalled")
+    until(lambda: w.call("/RsObj/signalled/recall").get("name") == listening, "the listener")
+    w.call("/RsSvc/signals", listening)
+    assert w.result(listening).json() == "gone"
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_cancelled_sleep_ends_and_its_compensation_runs(mode: str, tmp_path: Path):
-    ledger = tmp_path / "ledger"
-    with world(tmp_path, mode, RS_LEDGER=str(ledger)) as w:
-        running = w.send("/RsSvc/undone")
-        until(lambda: len(w.status(running).get("journal", [])) >= 2, "the sleep")
-        assert w.admin.patch(f"/invocations/{running}/cancel").status_code == 202
-        assert w.result(running).status_code == 409
-        assert ledger.read_text().count("end undo") == 1
+def test_a_cancelled_sleep_ends_and_its_compensation_runs(shared: tuple[str, World]):
+    _, w = shared
+    running = w.send("/RsSvc/undone")
+    until(lambda: len(w.status(running).get("journal", [])) >= 2, "the sleep")
+    assert w.admin.patch(f"/invocations/{running}/cancel").status_code == 202
+    assert w.result(running).status_code == 409
+    assert (w.folder / "ledger").read_text().count("end undo") == 1
 
 
 @pytest.mark.parametrize("killed", ["handlers", "server"])
@@ -201,6 +214,4 @@ def test_handlers_that_ask_who_calls_serve_only_the_server_with_the_key(signed: 
             assert (answer.status_code, answer.json()["restate_code"]) == (500, "META0003")
             assert "status 401" in answer.json()["message"]
     finally:
-        stop(w.handlers)
-        stop(w.server)
-        w.log.close()
+        w.close()
