@@ -245,6 +245,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     query_queue_limit: Annotated[int, Setting(COUNT, "Queries that wait; further ones are answered 429.")] = (
         64
     )
+    search_timeout: Annotated[
+        timedelta,
+        Setting(INTERVAL, "What one search for text looks, newest first; then it says how far it came."),
+    ] = timedelta(seconds=2)
     shutdown_timeout: Annotated[
         timedelta, Setting(DURATION, "How long requests under way may finish after a stop was asked for.")
     ] = timedelta(seconds=10)

@@ -3,7 +3,7 @@
 # costs; about three minutes.
 #
 #   benchmarks/run.sh [--seconds S] [--reps N]       these three, with these arguments
-#   benchmarks/run.sh inproc|ingress|limit|telemetry|million|growth|store_commit|sql|pages|agent_overhead [ARGS]
+#   benchmarks/run.sh inproc|ingress|limit|telemetry|million|growth|store_commit|sql|search|pages|agent_overhead [ARGS]
 #   benchmarks/run.sh --harness DIR [ARGS]           the peer harness in DIR, with agentdur among its peers
 #
 # RESTATE_SERVER=/path/to/restate-server adds Restate to what goes through HTTP.
@@ -19,7 +19,7 @@ case "${1:-}" in
     shift 2
     exec "$python" "$harness/run.py" --peer-file benchmarks/peer_agentdur.py "$@"
     ;;
-inproc | ingress | limit | telemetry | million | growth | store_commit | sql | pages | agent_overhead)
+inproc | ingress | limit | telemetry | million | growth | store_commit | sql | search | pages | agent_overhead)
     program=$1
     shift
     exec "$python" -m "benchmarks.$program" "$@"

@@ -26,6 +26,7 @@ from agentdur.admin.invocations import invocations_routes
 from agentdur.admin.live import live_routes
 from agentdur.admin.query import query_routes
 from agentdur.admin.runs import runs_routes
+from agentdur.admin.search import search_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
 from agentdur.admin.state import state_routes
@@ -137,12 +138,10 @@ def create_admin(
         return {"cluster_name": "agentdur"}
 
     app.include_router(services_routes(engine, openapi))
-    app.include_router(state_routes(engine))
-    app.include_router(batch_routes(engine))
-    app.include_router(query_routes(engine))
-    app.include_router(invocations_routes(engine))
-    app.include_router(runs_routes(engine))
-    app.include_router(live_routes(engine))
+    for ours in (
+        state_routes, batch_routes, query_routes, invocations_routes, runs_routes, live_routes, search_routes,
+    ):  # fmt: skip
+        app.include_router(ours(engine))
     if deployments is not None:
         app.include_router(deployments_routes(deployments, engine, version_of))
     for prefix, routes in guests:

@@ -17,6 +17,7 @@ from agentdur.core.catalog import Catalog
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Entry, Headers, Result
 from agentdur.core.query import Question, Table
+from agentdur.core.search import Findings, Search
 from agentdur.core.state import Accepted, Edit, Head, ObjectState, PromiseState
 from agentdur.core.target import ObjectAddress, PromiseAddress, Target
 
@@ -203,6 +204,9 @@ class Store(Protocol):
     def query(self, question: Question) -> Table:
         """Answer a question in SQL, as committed. Blocking, on any thread; CallerError when it may not be
         asked, or takes more than it may."""
+
+    def search(self, what: Search) -> Findings:
+        """Look for text, as committed. Blocking, on any thread; NotRunning when it was stopped."""
 
 
 class Request(Struct, frozen=True, kw_only=True, gc=False):
@@ -397,3 +401,7 @@ class Engine(Protocol):
     async def query(self, sql: str) -> Table:
         """Answer a question in SQL over the `sys_` tables. Raises BadQuery, QueryNotAllowed, UnknownInQuery,
         and what says that it takes more than it may."""
+
+    async def search(self, what: Search) -> tuple[Findings, dict[str, dict[str, Any]]]:
+        """Look for text, and the invocations it was found in, by id, as `list` shows them; one that is gone
+        meanwhile is not there. The engine says how long it looks. Raises QueriesBusy."""

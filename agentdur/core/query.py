@@ -48,13 +48,15 @@ class Table(Struct, frozen=True):
 
 
 class QueryLimits(Struct, frozen=True, kw_only=True):
-    """What one query may cost, and how many there may be. `rows`, `bytes`: of its answer."""
+    """What one query may cost, and how many there may be. `rows`, `bytes`: of its answer. `search_seconds`:
+    how long a search for text looks; it counts as a query."""
 
     seconds: float = 10.0
     rows: int = 100_000
     bytes: int = 32 * 1024 * 1024
     running: int = 4
     waiting: int = 64
+    search_seconds: float = 2.0
 
 
 class LiveAttempt(Struct, frozen=True, gc=False):

@@ -22,6 +22,7 @@ from agentdur.core.machine.propose import retention
 from agentdur.core.machine.submit import ALREADY_INVOKED
 from agentdur.core.ports import Answer, Filter, Operation, Page, Receipt, Request, Selection, Store, Stream
 from agentdur.core.query import QueryLimits, Table
+from agentdur.core.search import Findings, Search
 from agentdur.core.state import Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, Target
 from agentdur.observe.observer import EngineObserver
@@ -453,6 +454,12 @@ class Engine:
         """The answer to a question in SQL, as committed."""
         await self._readable()
         return await self.queries.ask(sql, self._world.now(), live_of(self))
+
+    async def search(self, what: Search) -> tuple[Findings, dict[str, dict[str, Any]]]:
+        """Look for text, as committed; where it was found."""
+        await self._readable()
+        findings = await self.queries.search(what)
+        return findings, views.summaries(self.machine, [match.id for match in findings.matches])
 
 
 def stored_answer(state: Invocation) -> Answer:

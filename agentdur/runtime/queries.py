@@ -8,19 +8,24 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from agentdur.core.catalog import IN_PROCESS, OWN_URI
 from agentdur.core.errors import NotRunning, QueriesBusy
 from agentdur.core.ports import Store
 from agentdur.core.query import Live, LiveAttempt, QueryLimits, Question, ServedAt, ServedService, Table
+from agentdur.core.search import Findings, Search
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.remote.deployments import Deployment, Deployments
 from agentdur.runtime.slots import Slot
 from agentdur.wire.discovery import VERSION_MAX, VERSION_MIN
+
+T = TypeVar("T")
 
 WAITING_TOLD_MAX = 5000
 """Of more invocations that wait for an attempt, the moment of their last one is not told."""
@@ -63,6 +68,23 @@ class Queries:
 
     async def ask(self, sql: str, now: int, live: Live) -> Table:
         """The answer; QueriesBusy when too many wait."""
+
+        def ask(stopped: Callable[[], bool]) -> Table:
+            question = Question(sql=sql, now=now, live=live, limits=self.limits, stopped=stopped)
+            return self._store.query(question)
+
+        return await self._on_thread(ask)
+
+    async def search(self, what: Search) -> Findings:
+        """What is found in the time there is; QueriesBusy when too many wait."""
+
+        def look(stopped: Callable[[], bool]) -> Findings:
+            return self._store.search(replace(what, seconds=self.limits.search_seconds, stopped=stopped))
+
+        return await self._on_thread(look)
+
+    async def _on_thread(self, work: Callable[[Callable[[], bool]], T]) -> T:
+        """What it answers; it is told to stop when nobody waits any more."""
         if self._stopped:
             raise NotRunning("the engine is stopping")
         if self._asked >= self.limits.running + self.limits.waiting:
@@ -74,12 +96,9 @@ class Queries:
         def stopped() -> bool:
             return left or self._stopped
 
-        question = Question(sql=sql, now=now, live=live, limits=self.limits, stopped=stopped)
         self._asked += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._store.query, question
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, stopped)
         except asyncio.CancelledError:
             left = True
             task = asyncio.current_task()

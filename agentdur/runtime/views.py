@@ -86,6 +86,12 @@ def summary(machine: Machine, row: Row) -> dict[str, Any]:
     return {name: value for name, value in out.items() if value is not None}
 
 
+def summaries(machine: Machine, ids: list[InvocationId]) -> dict[str, dict[str, Any]]:
+    """Those of them that are there, by id."""
+    rows = (machine.store.invocation(id) for id in ids)
+    return {row.spec.id: summary(machine, row) for row in rows if row is not None}
+
+
 def describe(machine: Machine, invocation: InvocationId) -> dict[str, Any] | None:
     """One invocation with its journal, as committed."""
     row = machine.store.invocation(invocation)

@@ -46,6 +46,7 @@ def knobs_of(settings: Settings) -> Knobs:
             bytes=settings.query_size_limit,
             running=settings.query_concurrency,
             waiting=settings.query_queue_limit,
+            search_seconds=settings.search_timeout.total_seconds(),
         ),
     )
 

@@ -23,9 +23,11 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.journal import CalleeId, Completion, Entry
 from agentdur.core.ports import Filter, Row, Saved, Timer, Writes
 from agentdur.core.query import Question, Table
+from agentdur.core.search import Findings, Search
 from agentdur.core.state import Edit, ObjectState, Place, PromiseState, Status
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.stores.invocations import LATEST
+from agentdur.stores.search import search
 
 
 class _Data(Struct):
@@ -140,6 +142,14 @@ class MemoryStore:
         """Answer a question in SQL, asked of a copy: it takes time in proportion to all that is stored."""
         ask: Callable[[Writes, Question], Table] = import_module("agentdur.stores.sql.copied").answer
         return ask(self._everything(), question)
+
+    def search(self, what: Search) -> Findings:
+        """Look for text, in a copy: it takes time in proportion to all that is stored."""
+        copied = import_module("agentdur.stores.sql.copied").tables(self._everything())
+        try:
+            return search(copied, what)
+        finally:
+            copied.close()
 
     def _everything(self) -> Writes:
         """All that is stored, as one commit."""

@@ -17,8 +17,10 @@ from typing import Any
 from agentdur.core.errors import StoreError, StoreFailed
 from agentdur.core.ports import Writes
 from agentdur.core.query import Question, Table
+from agentdur.core.search import Findings, Search
 from agentdur.stores.batch import Batch, make_batch
 from agentdur.stores.migrate import migrate, require_known
+from agentdur.stores.search import search
 from agentdur.stores.sqlite_file import (
     FAILURES,
     FileLock,
@@ -110,6 +112,19 @@ class SqliteStore(SqliteReads):
             pool = self._pool
         table: Table = pool.answer(question)
         return table
+
+    def search(self, what: Search) -> Findings:
+        """Look for text; on any thread, and without a word to the writer."""
+        if self._reader is None:
+            raise StoreFailed(f"{self.path} is not open")
+        try:
+            connection = connect_to_read(self.path)
+            try:
+                return search(connection, what)
+            finally:
+                connection.close()
+        except FAILURES as error:
+            raise told(error, self.path) from error
 
     def prepare(self, writes: Writes) -> Batch:
         """All that needs Python, so that `commit` needs it as little as possible."""

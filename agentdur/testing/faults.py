@@ -22,6 +22,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.journal import FIRST_FREE_SIGNAL, Entry
 from agentdur.core.ports import Filter, Row, Timer, Writes
 from agentdur.core.query import Question, Table
+from agentdur.core.search import Findings, Search
 from agentdur.core.state import ObjectState, PromiseState, Status
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.runtime.engine import Machine
@@ -297,6 +298,10 @@ class SimStore:
     def count(self) -> dict[str, int]:
         """By status."""
         return self._read().count()
+
+    def search(self, what: Search) -> Findings:
+        """Look for text."""
+        return self._read().search(what)
 
     def query(self, question: Question) -> Table:
         """The answer to a question in SQL."""

@@ -113,7 +113,7 @@ async def test_questions_go_on_after_the_store_came_back(stage: Stage):
 def test_each_limit_has_its_setting():
     settings = Settings(
         query_timeout=timedelta(seconds=2), query_rows_limit=3, query_size_limit=4096, query_concurrency=1,
-        query_queue_limit=5,
+        query_queue_limit=5, search_timeout=timedelta(seconds=1),
     )  # fmt: skip
     told = knobs_of(settings).queries
-    assert told == QueryLimits(seconds=2.0, rows=3, bytes=4096, running=1, waiting=5)
+    assert told == QueryLimits(seconds=2.0, rows=3, bytes=4096, running=1, waiting=5, search_seconds=1.0)

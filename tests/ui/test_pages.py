@@ -29,6 +29,7 @@ PAGES = {
     "services": "/services",
     "service": "/services/Claims?handler=pay",
     "overview": "/",
+    "search": "/search?q=Bergen",
     "objects": "/objects",
     "object": "/objects/Ledger/acme",
     "compare": "/compare?a={trip}&b={trip2}",
@@ -171,6 +172,24 @@ async def test_filters_are_in_the_address_and_batches_say_how_many(view: View, s
     await view.sees(".empty", "Nothing fits")
     await view.page.reload()
     assert await view.page.locator("select[aria-label=Service]").input_value() == "Claims"
+
+
+async def test_runs_are_found_by_what_was_said_in_them(view: View, seeded: Town):
+    await view.open("/")
+    await view.sees("h1", "Overview")
+    await view.page.keyboard.press("/")
+    await view.sees("h1", "Search")
+    await view.page.keyboard.type("restaurants")
+    await view.page.keyboard.press("Enter")
+    await view.sees(".findings li:has-text('FoodGuide') .spot", "Told to models")  # it is in the prompt only
+    assert await view.page.locator("mark").first.inner_text() == "restaurants"
+    await view.page.click(".chip:text('Told to models')")
+    await view.sees(".empty", "No run has it")
+    assert "in=told" not in view.page.url and "in=input" in view.page.url
+    await view.open("/invocations?q=raincoat")
+    await view.page.click("text=Look for it in inputs, outputs and messages")
+    await (await view.sees(".findings a", "Travel/plan")).click()
+    await view.sees("h1", "plan")
 
 
 async def test_the_inbox_decides_many_at_once(view: View, seeded: Town):

@@ -14,10 +14,11 @@ from agentdur.stores.statements import DOOR, by_row, doors
 
 def answer(everything: Writes, question: Question) -> Table:
     """The answer of a store that has committed this, and nothing else."""
-    return answer_from(lambda: _tables(everything), question)
+    return answer_from(lambda: tables(everything), question)
 
 
-def _tables(everything: Writes) -> sqlite3.Connection:
+def tables(everything: Writes) -> sqlite3.Connection:
+    """In memory, with this in them."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for statement in (*declared(), *doors()):
         connection.execute(statement)

@@ -10,6 +10,7 @@ import { ObjectPage, ObjectsPage } from "./pages/objects.js";
 import { OverviewPage } from "./pages/overview.js";
 import { SqlPage } from "./pages/sql.js";
 import { RunsPage } from "./pages/runs.js";
+import { SearchPage } from "./pages/search.js";
 import { ServicePage, ServicesPage } from "./pages/services.js";
 import { SessionPage } from "./pages/session.js";
 import { SessionsPage } from "./pages/sessions.js";
@@ -25,6 +26,7 @@ const PAGES = [
   ["/compare", ComparePage],
   ["/objects", ObjectsPage],
   ["/objects/:service/:key_", ObjectPage],
+  ["/search", SearchPage],
   ["/sql", SqlPage],
   ["/services", ServicesPage],
   ["/services/:name", ServicePage],
@@ -32,6 +34,7 @@ const PAGES = [
 const NAV = [
   ["/", "Overview", "M3 12h4l3-8 4 16 3-8h4"],
   ["/invocations", "Invocations", "M4 6h16M4 12h16M4 18h10"],
+  ["/search", "Search", "M11 4a7 7 0 1 0 0 14a7 7 0 0 0 0-14zM16.2 16.2L21 21"],
   ["/approvals", "Approvals", "M5 12l5 5L20 7"],
   ["/sessions", "Sessions", "M4 5h16v11H9l-5 4z"],
   ["/objects", "Objects", "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 12l8-4.5M12 12v9M12 12L4 7.5"],
@@ -50,7 +53,8 @@ function Frame() {
     return poll(5, async () => (asked.value = (await get("/approvals?limit=100")).approvals.length));
   }, []);
   useEffect(() => {
-    document.querySelector("main")?.focus({ preventScroll: true });
+    const main = document.querySelector("main");
+    if (!main.contains(document.activeElement)) main.focus({ preventScroll: true });
   }, [path]);
   return html`<div class="frame">
     <header class="side">
@@ -83,8 +87,8 @@ function Page({ path }) {
     </div>`;
 }
 
-const GO = { o: "/", i: "/invocations", a: "/approvals", c: "/sessions", b: "/objects", s: "/services",
-  q: "/sql" };
+const GO = { o: "/", i: "/invocations", f: "/search", a: "/approvals", c: "/sessions", b: "/objects",
+  s: "/services", q: "/sql" };
 let pending = 0;
 
 addEventListener("keydown", (event) => {
@@ -95,11 +99,10 @@ addEventListener("keydown", (event) => {
     go(GO[event.key]);
   } else if (event.key === "g") pending = Date.now() + 1200;
   else if (event.key === "/") {
+    event.preventDefault();
     const filter = document.querySelector("[data-filter]");
-    if (filter) {
-      event.preventDefault();
-      filter.focus();
-    }
+    if (filter) filter.focus();
+    else go("/search");
   } else if (["j", "k", "ArrowDown", "ArrowUp"].includes(event.key))
     step(event, ["j", "ArrowDown"].includes(event.key) ? 1 : -1);
 });

@@ -4,6 +4,7 @@ import { get, poll, seg } from "../api.js";
 import { route, setQuery } from "../router.js";
 import { plural } from "../format.js";
 import { ask } from "../parts/ask.js";
+import { Pick } from "../parts/pick.js";
 import { ApprovalCard, decide, decider } from "../parts/approval.js";
 
 const KINDS = [["pending", "Waiting"], ["decided", "Decided"], ["all", "All"]];
@@ -58,10 +59,8 @@ export function ApprovalsPage() {
         html`<button aria-pressed=${String(status === name)}
         onClick=${() => setQuery({ status: name === "pending" ? "" : name })}>${text}</button>`)}</div>
       ${(services.length > 1 || service) &&
-        html`<select aria-label="Service" value=${service}
-        onChange=${(e) => setQuery({ service: e.target.value })}><option value="">all services</option>
-        ${[...new Set([...services, service])].filter(Boolean).map((s) =>
-        html`<option value=${s}>${s}</option>`)}</select>`}
+        html`<${Pick} label="Service" all="all services" value=${service} options=${services}
+        onPick=${(one) => setQuery({ service: one })} />`}
       <input type="search" data-filter placeholder="Filter" aria-label="Filter" value=${needle}
         onInput=${(e) => setQuery({ q: e.target.value })} />
     </div>

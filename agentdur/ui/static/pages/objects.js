@@ -4,6 +4,7 @@ import { get, lit, poll, post, seg, sql } from "../api.js";
 import { href, route, setQuery } from "../router.js";
 import { ago, bytes, ms, short, span, now, plural } from "../format.js";
 import { ask, attempt } from "../parts/ask.js";
+import { Pick, useServices } from "../parts/pick.js";
 import { Status } from "../parts/status.js";
 import { parsed } from "../parts/journal.js";
 import { Value } from "../parts/value.js";
@@ -14,13 +15,11 @@ const MOST = 300;
 export function ObjectsPage() {
   const { query } = route.value;
   const service = query.get("service") ?? "", needle = query.get("q") ?? "";
-  const [services, setServices] = useState([]);
+  const services = useServices().filter((one) => one.ty !== "Service").map((one) => one.name);
   const [found, setFound] = useState(null);
   const [failed, setFailed] = useState("");
   useEffect(() => {
     document.title = "Objects · agentdur";
-    get("/services").then((all) => setServices(all.services.filter((one) =>
-      one.ty !== "Service").map((one) => one.name)), () => {});
   }, []);
   useEffect(() => poll(4, async () => {
     try {
@@ -32,9 +31,8 @@ export function ObjectsPage() {
   }), [service, needle]);
   return html`<div class="stack">
     <div class="head"><h1>Objects</h1><span class="grow"></span>
-      <select aria-label="Service" value=${service} onChange=${(e) =>
-        setQuery({ service: e.target.value })}><option value="">all services</option>${services.map((one) =>
-        html`<option value=${one}>${one}</option>`)}</select>
+      <${Pick} label="Service" all="all services" value=${service} options=${services}
+        onPick=${(one) => setQuery({ service: one })} />
       <input type="search" data-filter placeholder="Filter keys" aria-label="Filter keys" value=${needle}
         onInput=${(e) => setQuery({ q: e.target.value })} /></div>
     ${failed && html`<p class="note failed" role="alert">${failed}</p>`}

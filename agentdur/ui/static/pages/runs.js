@@ -5,6 +5,7 @@ import { href, route, setQuery } from "../router.js";
 import { ago, ms, now, plural, short, span, stamp, until } from "../format.js";
 import { ask, attempt, say } from "../parts/ask.js";
 import { STATUSES, Status, ended, shown, word } from "../parts/status.js";
+import { Pick, useServices } from "../parts/pick.js";
 import { waitingWords } from "../parts/waiting.js";
 
 const PAGE = 200, MOST = 1000;
@@ -19,7 +20,7 @@ export function RunsPage() {
     handler = query.get("handler") ?? "", key = query.get("key") ?? "", needle = query.get("q") ?? "";
   const limit = Math.min(MOST, Number(query.get("limit")) || PAGE);
   const [found, setFound] = useState(null);
-  const [services, setServices] = useState([]);
+  const services = useServices();
   const [failed, setFailed] = useState("");
   const [chosen, setChosen] = useState(new Set());
   const load = async () => {
@@ -37,7 +38,6 @@ export function RunsPage() {
   };
   useEffect(() => {
     document.title = "Invocations · agentdur";
-    get("/services").then((all) => setServices(all.services), () => {});
   }, []);
   useEffect(() => poll(2.5, load), [query.toString()]);
   const rows = (found ?? []).filter((one) => (!statuses.length || statuses.includes(shown(one))) &&
@@ -89,12 +89,10 @@ export function RunsPage() {
   const handlers = services.find((one) => one.name === service)?.handlers ?? [];
   return html`<div class="stack">
     <div class="head"><h1>Invocations</h1><span class="grow"></span>
-      <select aria-label="Service" value=${service} onChange=${(e) =>
-        setQuery({ service: e.target.value, handler: "" })}><option value="">all services</option>
-        ${services.map((one) => html`<option value=${one.name}>${one.name}</option>`)}</select>
-      ${handlers.length > 0 && html`<select aria-label="Handler" value=${handler}
-        onChange=${(e) => setQuery({ handler: e.target.value })}><option value="">all handlers</option>
-        ${handlers.map((one) => html`<option value=${one.name}>${one.name}</option>`)}</select>`}
+      <${Pick} label="Service" all="all services" value=${service} options=${services.map((one) => one.name)}
+        onPick=${(one) => setQuery({ service: one, handler: "" })} />
+      ${handlers.length > 0 && html`<${Pick} label="Handler" all="all handlers" value=${handler}
+        options=${handlers.map((one) => one.name)} onPick=${(one) => setQuery({ handler: one })} />`}
       <input type="search" data-filter placeholder="Filter, or an id" aria-label="Filter" value=${needle}
         onInput=${(e) => setQuery({ q: e.target.value })} />
     </div>
@@ -116,7 +114,8 @@ export function RunsPage() {
       onClick=${() => act(name, title)}>${title}…</button>`)}<span class="grow"></span>
       <button class="plain" onClick=${() => setChosen(new Set())}>none</button></div>`}
     ${found && !rows.length && html`<div class="card empty"><b>Nothing fits</b>${needle.startsWith("inv_") ?
-      html`<a href=${href(`/invocations/${seg(needle)}`)}>Open ${short(needle)}</a>` :
+      html`<a href=${href(`/invocations/${seg(needle)}`)}>Open ${short(needle)}</a>` : needle ?
+      html`<a href=${href(`/search?q=${seg(needle)}`)}>Look for it in inputs, outputs and messages</a>` :
       "Change the filters, or start something."}</div>`}
     ${rows.length > 0 && html`<div class="card scroll"><table class="table stacks">
       <thead><tr><th><input type="checkbox" aria-label="choose all" checked=${picked.length ===

@@ -4,6 +4,7 @@ import { get, poll, seg } from "../api.js";
 import { go, href, route, setQuery } from "../router.js";
 import { ago, count, money } from "../format.js";
 import { ask } from "../parts/ask.js";
+import { Pick } from "../parts/pick.js";
 
 export const tokens = (usage) => (usage?.prompt_tokens ?? 0) + (usage?.completion_tokens ?? 0);
 
@@ -31,9 +32,8 @@ export function SessionsPage() {
   };
   return html`<div class="stack">
     <div class="head"><h1>Sessions</h1><span class="grow"></span>
-      ${(agents.length > 1 || agent) && html`<select aria-label="Agent" value=${agent}
-        onChange=${(e) => setQuery({ agent: e.target.value })}><option value="">all agents</option>
-        ${agents.map((one) => html`<option value=${one}>${one}</option>`)}</select>`}
+      ${(agents.length > 1 || agent) && html`<${Pick} label="Agent" all="all agents"
+        value=${agent} options=${agents} onPick=${(one) => setQuery({ agent: one })} />`}
       <input type="search" data-filter placeholder="Filter" aria-label="Filter" value=${needle}
         onInput=${(e) => setQuery({ q: e.target.value })} />
       ${found && html`<button class="primary" onClick=${start}>New session</button>`}
