@@ -148,6 +148,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     approval_retention: Annotated[timedelta, Setting(DURATION, "How long a decided approval is kept.")] = (
         timedelta(days=30)
     )
+    node_name: Annotated[
+        str | None, Setting(NAME, "What this server is called where it is shown; without it, the machine.")
+    ] = None
     log_level: Annotated[
         LogLevel, Setting(one_of("debug", "info", "warning", "error"), "The least important lines to log.")
     ] = "info"
@@ -213,6 +216,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     concurrent_requests_limit: Annotated[
         int, Setting(COUNT_OR_ALL, "Requests the ingress serves at a time; further ones are answered 429.")
     ] = 0
+    failed_attempts_limit: Annotated[
+        int, Setting(COUNT, "Failed attempts of one invocation that are kept to be shown, the newest ones.")
+    ] = 50
     live_attempts_limit: Annotated[
         int, Setting(COUNT, "Attempts kept in memory; above it those that only wait are parked.")
     ] = 1000

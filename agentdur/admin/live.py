@@ -81,17 +81,32 @@ def live_routes(engine: Engine) -> APIRouter:
             summary = await watch.summary()
             if summary is None:
                 raise UnknownInvocation(id)
-            return {"run": _shown(summary, watch), "rows": await watch.rows(after, limit, PREVIEW_BYTES)}
+            return {
+                "run": await _shown(summary, watch),
+                "rows": await watch.rows(after, limit, PREVIEW_BYTES),
+            }
         finally:
             watch.close()
+
+    @routes.get("/invocations/{id}/attempts")
+    async def attempts(id: InvocationPath) -> dict[str, Any]:
+        """The attempts that failed, oldest first. `failed`: how many did; of many, the newest are kept."""
+        watch = engine.watch(parsed_id(id))
+        try:
+            if await watch.summary() is None:
+                raise UnknownInvocation(id)
+            kept = await watch.failed_attempts()
+        finally:
+            watch.close()
+        return {"failed": kept[-1]["number"] if kept else 0, "attempts": kept}
 
     return routes
 
 
-def _shown(summary: dict[str, Any], watch: Watch) -> dict[str, Any]:
+async def _shown(summary: dict[str, Any], watch: Watch) -> dict[str, Any]:
     """Without the output, which is the journal's last entry; with the attempts that failed."""
     shown = {name: value for name, value in summary.items() if name != "output"}
-    failed = watch.failed_attempts()
+    failed = await watch.failed_attempts() if "last_failure" in summary else []
     return {**shown, "failed_attempts": failed} if failed else shown
 
 
@@ -139,7 +154,7 @@ class _Told:
         if summary != self._summary:
             self._summary = summary
             if summary is not None:
-                yield event("run", _shown(summary, self._watch))
+                yield event("run", await _shown(summary, self._watch))
 
     async def _wait(self) -> AsyncIterator[bytes]:
         """Until there is something new, with what steps stream meanwhile."""

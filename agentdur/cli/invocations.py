@@ -231,11 +231,25 @@ def _each(ids: list[str], once: Callable[[str], dict[str, Any]], as_json: bool) 
 
 
 def _described(found: dict[str, Any]) -> str:
-    facts = {name: value for name, value in found.items() if name != "journal"}
+    facts = {name: value for name, value in found.items() if name not in ("journal", "failed_attempts")}
     failure = found.get("last_failure")
     trace = failure.get("stacktrace", "") if isinstance(failure, dict) else ""
     journal = table(("#", "at", "entry", "result"), [_entry(one) for one in found.get("journal", [])])
-    return "\n\n".join(part for part in (pairs(facts), trace.rstrip(), journal) if part)
+    attempts = _attempts(found.get("failed_attempts", []))
+    return "\n\n".join(part for part in (pairs(facts), attempts, trace.rstrip(), journal) if part)
+
+
+def _attempts(failed: list[dict[str, Any]]) -> str:
+    """Nothing when there is one only: that is the last failure."""
+    if not failed or failed[-1]["number"] == 1:
+        return ""
+    rows = [
+        (str(one["attempt"]), one["ended_at"], one.get("node", ""), str(one.get("entry", "")), one["message"])
+        for one in failed
+    ]
+    left_out = failed[0]["number"] - 1
+    more = f"\n{left_out} earlier ones are not kept" if left_out else ""
+    return table(("attempt", "failed at", "node", "entry", "why"), rows) + more
 
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:

@@ -28,6 +28,15 @@ class Append(Struct, frozen=True, gc=False):
     entry: Entry
 
 
+class NoteFailure(Struct, frozen=True, gc=False):
+    """This attempt has failed, perhaps in the step whose entry is at this place: for those who look."""
+
+    id: InvocationId
+    attempt: int
+    error: Failure
+    place: int | None = None
+
+
 class PutState(Struct, frozen=True, gc=False):
     """Write one value of a key; None removes it."""
 
@@ -168,6 +177,7 @@ class Finished(Struct, frozen=True, gc=False):
 
 Durable: TypeAlias = (
     Append
+    | NoteFailure
     | PutState
     | DropState
     | ReplaceState

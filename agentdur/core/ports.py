@@ -18,7 +18,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Entry, Headers, Result
 from agentdur.core.query import Question, Table
 from agentdur.core.search import Findings, Search
-from agentdur.core.state import Accepted, Edit, Head, ObjectState, PromiseState
+from agentdur.core.state import Accepted, Edit, FailedAttempt, Head, ObjectState, PromiseState
 from agentdur.core.target import ObjectAddress, PromiseAddress, Target
 
 
@@ -47,21 +47,24 @@ class Writes:
     """One commit, as it is collected. Applied in the order of the fields; all or nothing.
 
     `invocations`: the last state of each changed one (None: the row goes; rows that go come before new ones,
-    an id may come back under another seq). Drops of journals and inbox places come after what is added to
-    them. `values`: None removes one; `values_dropped` comes before `values`, `promise_drops` before
+    an id may come back under another seq). Drops of journals, attempts and inbox places come after what is
+    added to them. `values`: None removes one; `values_dropped` comes before `values`, `promise_drops` before
     `promises`.
     """
 
     __slots__ = (
-        "deployments", "inbox", "inbox_drops", "invocations", "journal", "journal_drops", "locks",
-        "message_drops", "messages", "promise_drops", "promises", "timer_drops", "timers", "values",
-        "values_dropped",
+        "attempt_drops", "attempts", "attempts_gone", "deployments", "inbox", "inbox_drops", "invocations",
+        "journal", "journal_drops", "locks", "message_drops", "messages", "promise_drops", "promises",
+        "timer_drops", "timers", "values", "values_dropped",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.invocations: dict[int, Saved | None] = {}  # by seq
         self.journal: list[tuple[int, int, Entry, int]] = []  # (seq, index, entry, appended at ms)
         self.journal_drops: set[int] = set()
+        self.attempts: dict[tuple[int, int], FailedAttempt] = {}  # by (seq, number)
+        self.attempt_drops: list[tuple[int, int]] = []
+        self.attempts_gone: set[int] = set()  # by seq: all of them
         self.values_dropped: set[ObjectAddress] = set()
         self.values: dict[tuple[ObjectAddress, str], bytes | None] = {}
         self.locks: dict[ObjectAddress, InvocationId | None] = {}
@@ -157,6 +160,9 @@ class Store(Protocol):
 
     def times(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, int]]:
         """(index, appended at in ms since epoch) of its entries from index `start` on; at most `limit`."""
+
+    def attempts(self, seq: int) -> list[FailedAttempt]:
+        """Its attempts that failed, as far as they are kept, oldest first."""
 
     def callees(self, seq: int) -> list[InvocationId]:
         """The ids of all it called or sent to."""
@@ -289,9 +295,9 @@ class Watch(Protocol):
         """Journal entries behind index `after`, JSON-able, at most `limit`. A payload of more than `preview`
         bytes is counted, and only its beginning shown."""
 
-    def failed_attempts(self) -> list[dict[str, Any]]:
-        """{attempt, at, code, message, entry, deployment} of attempts that failed since the engine started,
-        oldest first; the oldest ones may be left out."""
+    async def failed_attempts(self) -> list[dict[str, Any]]:
+        """The attempts that failed, JSON-able, oldest first; when the first one is not number 1, those before
+        it are not kept any more."""
 
     def close(self) -> None:
         """Watch no more."""

@@ -99,6 +99,26 @@ class Invocation(Struct, frozen=True, gc=False):
         return self.spec.id
 
 
+class FailedAttempt(Struct, frozen=True, kw_only=True, gc=False):
+    """An attempt that failed, as it is shown. `number`: the how many-th failure of its invocation this is;
+    `started_at` None: in a process before this one. `reason`: the code that has a page, when there is one;
+    `entry`: the journal index of the step that failed; `length`: entries of the journal then. Times in ms
+    since epoch."""
+
+    number: int
+    attempt: int
+    started_at: int | None = None
+    ended_at: int
+    code: int
+    message: str
+    reason: str | None = None
+    entry: int | None = None
+    length: int = 0
+    deployment: str | None = None
+    node: str = ""
+    retry_at: int | None = None
+
+
 class Edit(Struct, frozen=True):
     """An operator's replacement of a key's whole state; waits in the inbox like an invocation."""
 

@@ -24,7 +24,7 @@ from agentdur.core.machine import apply, apply_object, apply_promise
 from agentdur.core.ports import Answer, Store, Timer, Writes
 from agentdur.core.state import Invocation, ObjectState, PromiseState, Waiter
 from agentdur.core.target import ObjectAddress, PromiseAddress
-from agentdur.runtime.attempts import FailedAttempts
+from agentdur.runtime.attempts import Failures
 from agentdur.runtime.messages import Messages
 from agentdur.runtime.names import Names
 from agentdur.runtime.observed import Observed
@@ -77,7 +77,7 @@ class Machine:
         self.buffered: list[Any] = []
         self.touched_keys: set[ObjectAddress] = set()
         self.waiting: dict[InvocationId, list[asyncio.Future[Answer]]] = {}
-        self.failed_attempts = FailedAttempts()
+        self.failures = Failures(store)
         self.watches: dict[InvocationId, list[asyncio.Event]] = {}
         """Set when something of that invocation is committed, or nothing will be any more."""
         self.now = world.now()
@@ -98,6 +98,7 @@ class Machine:
             e.DropState: self._drop_state, e.ReplaceState: self._replace_state,
             e.DropPromises: self._drop_promises, e.Enqueue: self._enqueue, e.Dequeue: self._dequeue,
             e.DropJournal: self._drop_journal, e.KeepMessages: self._keep_messages,
+            e.NoteFailure: self._note_failure,
         }  # fmt: skip
 
     # -- messages
@@ -377,10 +378,12 @@ class Machine:
     def _keep_messages(self, _: Slot, effect: e.KeepMessages) -> None:
         self.messages.keep(effect.messages, self.writer.writes, self.stamp)
 
+    def _note_failure(self, slot: Slot, effect: e.NoteFailure) -> None:
+        self.failures.note(slot, effect, self.now, self.writer.writes)
+
     def attempt_failed(self, before: Invocation, after: Invocation | None, error: j.Failure) -> None:
-        """Tell the log, and those who look."""
+        """Tell the log."""
         attempt_failed(before, after, error, self.now)
-        self.failed_attempts.note(before, after, error, self.now)
 
     def release(self, slot: Slot) -> None:
         """Nobody works with it any more: leave it to the store, unless it runs or is not committed yet."""

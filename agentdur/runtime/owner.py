@@ -27,6 +27,7 @@ from agentdur.core.state import Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, Target
 from agentdur.observe.observer import EngineObserver
 from agentdur.runtime import views
+from agentdur.runtime.attempts import ATTEMPTS_KEPT_MAX
 from agentdur.runtime.drivers.inproc import InProcess
 from agentdur.runtime.drivers.remote import Remote
 from agentdur.runtime.drivers.router import Router
@@ -53,8 +54,8 @@ class Knobs:
     """What an engine can be told; the limits' names are the settings' names."""
 
     __slots__ = (
-        "cleanup_seconds", "entry_size", "journal_length", "live_attempts", "message_seconds",
-        "queries", "shutdown_seconds", "streams", "tool_answer",
+        "cleanup_seconds", "entry_size", "failed_attempts", "journal_length", "live_attempts",
+        "message_seconds", "node", "queries", "shutdown_seconds", "streams", "tool_answer",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +70,10 @@ class Knobs:
         tool_answer: int = 256 * 1024,
         message_seconds: float = 7 * 24 * 3600.0,
         queries: QueryLimits | None = None,
+        failed_attempts: int = ATTEMPTS_KEPT_MAX,
+        node: str = "",
     ) -> None:
+        self.failed_attempts, self.node = failed_attempts, node
         self.tool_answer, self.queries = tool_answer, queries or QueryLimits()
         self.live_attempts, self.entry_size, self.journal_length = live_attempts, entry_size, journal_length
         self.cleanup_seconds, self.shutdown_seconds = cleanup_seconds, shutdown_seconds
@@ -129,6 +133,10 @@ class Engine:
         self._uninstall = install(asyncio.get_running_loop())
         self.machine = Machine(self.store, self._committer, self._world, self._catalog)
         self.machine.streams.limits = self.knobs.streams
+        self.machine.failures.kept_max, self.machine.failures.node = (
+            self.knobs.failed_attempts,
+            self.knobs.node,
+        )
         if self.observer is not None:
             self.machine.observed = Observed(self.observer, self.store)
             self.machine.observed.forget(self.machine.writer)

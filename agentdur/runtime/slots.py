@@ -24,8 +24,8 @@ class Slot:
     """An invocation in memory. `touched`: the commit that holds its last change."""
 
     __slots__ = (
-        "attempt", "begun_at", "callees", "entries", "followed", "id", "new", "saved", "seq", "sleeps",
-        "state", "step_failures", "target", "touched", "waiting",
+        "attempt", "begun_at", "callees", "entries", "failures", "followed", "id", "new", "saved", "seq",
+        "sleeps", "state", "step_failures", "target", "touched", "waiting",
     )  # fmt: skip
 
     def __init__(self, invocation: InvocationId, seq: int, state: Invocation | None, new: bool) -> None:
@@ -36,6 +36,7 @@ class Slot:
         self.begun_at = 0  # when the last attempt in this process began, ms since the epoch
         self.entries: list[tuple[int, j.Entry]] | None = [] if new else None
         self.callees: list[InvocationId] | None = None
+        self.failures: int | None = 0 if new else None  # attempts that failed; None: the store knows
         self.sleeps: dict[int, int] | None = None  # by completion: when the timer is due
         self.step_failures: dict[int, Any] | None = None
         self.touched = 0
@@ -136,6 +137,8 @@ class Slots:
         for slot in self.dirty:
             state = slot.state
             if state is None:
+                if slot.failures or (slot.saved is not None and slot.saved.last_failure is not None):
+                    writes.attempts_gone.add(slot.seq)
                 if not slot.new or slot.saved is not None:
                     writes.invocations[slot.seq] = None
                 continue

@@ -11,7 +11,7 @@ from agentdur.core import journal as j
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Row
 from agentdur.core.replay import describe as described
-from agentdur.core.state import Status
+from agentdur.core.state import FailedAttempt, Status
 from agentdur.runtime.engine import Machine
 from agentdur.sdk.segment import STREAM
 
@@ -92,12 +92,31 @@ def summaries(machine: Machine, ids: list[InvocationId]) -> dict[str, dict[str, 
     return {row.spec.id: summary(machine, row) for row in rows if row is not None}
 
 
+def failed_attempts(attempts: list[FailedAttempt]) -> list[dict[str, Any]]:
+    """Attempts that failed; what there is nothing to say of is left out."""
+    return [
+        {name: value for name, value in _failed(one).items() if value is not None and value != ""}
+        for one in attempts
+    ]
+
+
+def _failed(one: FailedAttempt) -> dict[str, Any]:
+    return {
+        "number": one.number, "attempt": one.attempt, "started_at": instant(one.started_at),
+        "ended_at": instant(one.ended_at), "code": one.code, "message": one.message, "reason": one.reason,
+        "entry": one.entry, "length": one.length, "deployment": one.deployment, "node": one.node,
+        "next_retry_at": instant(one.retry_at),
+    }  # fmt: skip
+
+
 def describe(machine: Machine, invocation: InvocationId) -> dict[str, Any] | None:
     """One invocation with its journal, as committed."""
     row = machine.store.invocation(invocation)
     if row is None:
         return None
     out = summary(machine, row)
+    if row.head.last_failure is not None:
+        out["failed_attempts"] = failed_attempts(machine.store.attempts(row.seq))
     times = dict(machine.store.times(row.seq))
     out["journal"] = [
         {"index": index, "at": instant(times.get(index)), **entry_view(entry)}

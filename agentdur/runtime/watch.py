@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from msgspec import to_builtins
-
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Row
 from agentdur.runtime import views
@@ -63,10 +61,12 @@ class Watch:
             for index, entry in entries
         ]
 
-    def failed_attempts(self) -> list[dict[str, Any]]:
-        """Those since this engine started, at most `ATTEMPTS_KEPT_MAX`, oldest first."""
-        found = self._machine.failed_attempts.of(self.id)
-        return [{**to_builtins(one), "at": views.instant(one.at)} for one in found]
+    async def failed_attempts(self) -> list[dict[str, Any]]:
+        """Those that are kept, oldest first."""
+        row = await self._row()
+        if row is None or row.head.last_failure is None:
+            return []
+        return views.failed_attempts(self._machine.store.attempts(row.seq))
 
     async def _row(self) -> Row | None:
         machine = self._machine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -40,6 +41,8 @@ def knobs_of(settings: Settings) -> Knobs:
             readers_of_one=settings.stream_readers_per_invocation_limit,
         ),
         tool_answer=settings.tool_answer_limit,
+        failed_attempts=settings.failed_attempts_limit,
+        node=settings.node_name or socket.gethostname(),
         queries=QueryLimits(
             seconds=settings.query_timeout.total_seconds(),
             rows=settings.query_rows_limit,

@@ -21,11 +21,12 @@ from enum import Enum
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec.structs import astuple
 
 from agentdur.core.errors import StoreFailed
 from agentdur.core.journal import Failure, Success
 from agentdur.core.ports import Saved, Timer, Writes
-from agentdur.core.state import Edit, PromiseState
+from agentdur.core.state import Edit, FailedAttempt, PromiseState
 from agentdur.stores.entries import WRITERS
 from agentdur.stores.invocations import (
     HEAD_COLUMNS,
@@ -43,6 +44,7 @@ BYTES_PER_VALUE_MAX = 1_000_000_000
 ENTRIES_PER_JOURNAL_MAX = 1 << 24
 """A journal's number and an entry's index share one number in a batch."""
 
+ATTEMPT_COLUMNS = FailedAttempt.__struct_fields__
 Rows: TypeAlias = list[tuple[Any, ...]]
 OBJECT = ("service", "scope", "key")
 
@@ -119,6 +121,9 @@ PARTS = (
         ("kind", "name", "branch", "completion", "detail", "at"), "payload", frozenset({"detail"}), _ENTRY,
     ),
     Part("journal_drops", "journal", "delete", ("seq",)),
+    Part("attempts_set", "attempt", "replace", ("seq", *ATTEMPT_COLUMNS)),
+    Part("attempts_dropped", "attempt", "delete", ("seq", "number")),
+    Part("attempts_gone", "attempt", "delete", ("seq",)),
     Part("values_dropped", "state", "delete", OBJECT),
     Part("values_removed", "state", "delete", (*OBJECT, "name")),
     Part("values_set", "state", "replace", (*OBJECT, "name"), "value"),
@@ -147,6 +152,7 @@ DOORS: tuple[tuple[str, ...], ...] = (
     ("entries",),
     ("born", "changed", "entries"),
     ("born", "changed", "entries", "messages_set"),
+    ("born", "changed", "entries", "attempts_set", "attempts_dropped"),
     ("born", "changed", "entries", "timers_set", "timers_dropped"),
     ("born", "changed", "entries", "values_set", "unlocked", "locked", "queued", "dequeued"),
     tuple(part.name for part in PARTS),
@@ -204,6 +210,7 @@ def make_batch(writes: Writes) -> Batch:
         rows["entries"] = _journal(writes, blob)
     if writes.journal_drops:
         rows["journal_drops"] = [(seq,) for seq in writes.journal_drops]
+    _attempts(writes, rows)
     _keys(writes, rows, blob)
     if writes.timers:
         rows["timers_set"] = [_timer(timer) for timer in writes.timers]
@@ -295,6 +302,15 @@ def _journal(writes: Writes, blob: _Bytes) -> Rows:
         raise StoreFailed("a commit has an entry twice")
     rows += [(*group, members) for group, members in groups.items()]
     return rows
+
+
+def _attempts(writes: Writes, rows: dict[str, Rows]) -> None:
+    if writes.attempts:
+        rows["attempts_set"] = [(seq, *astuple(one)) for (seq, _), one in writes.attempts.items()]
+    if writes.attempt_drops:
+        rows["attempts_dropped"] = list(writes.attempt_drops)
+    if writes.attempts_gone:
+        rows["attempts_gone"] = [(seq,) for seq in writes.attempts_gone]
 
 
 def _keys(writes: Writes, rows: dict[str, Rows], blob: _Bytes) -> None:

@@ -24,7 +24,7 @@ from agentdur.core.journal import CalleeId, Completion, Entry
 from agentdur.core.ports import Filter, Row, Saved, Timer, Writes
 from agentdur.core.query import Question, Table
 from agentdur.core.search import Findings, Search
-from agentdur.core.state import Edit, ObjectState, Place, PromiseState, Status
+from agentdur.core.state import Edit, FailedAttempt, ObjectState, Place, PromiseState, Status
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.stores.invocations import LATEST
 from agentdur.stores.search import search
@@ -36,6 +36,7 @@ class _Data(Struct):
     invocations: dict[int, Saved] = {}
     ids: dict[InvocationId, int] = {}
     journals: dict[int, dict[int, tuple[Entry, int]]] = {}
+    attempts: dict[int, dict[int, FailedAttempt]] = {}
     values: dict[ObjectAddress, dict[str, bytes]] = {}
     locks: dict[ObjectAddress, InvocationId] = {}
     inboxes: dict[ObjectAddress, dict[int, InvocationId | Edit]] = {}
@@ -115,6 +116,12 @@ class MemoryStore:
             data.journals.setdefault(seq, {})[index] = (entry, at)
         for seq in writes.journal_drops:
             data.journals.pop(seq, None)
+        for (seq, number), attempt in writes.attempts.items():
+            data.attempts.setdefault(seq, {})[number] = attempt
+        for seq, number in writes.attempt_drops:
+            data.attempts.get(seq, {}).pop(number, None)
+        for seq in writes.attempts_gone:
+            data.attempts.pop(seq, None)
 
     def _commit_keys(self, writes: Writes) -> None:
         data = self._data
@@ -162,6 +169,9 @@ class MemoryStore:
                 for seq, entries in data.journals.items()
                 for index, (entry, at) in entries.items()
             ]
+            writes.attempts = {
+                (seq, number): one for seq, kept in data.attempts.items() for number, one in kept.items()
+            }
             writes.values = {
                 (address, name): value
                 for address, values in data.values.items()
@@ -201,6 +211,11 @@ class MemoryStore:
             entries = sorted(self._data.journals.get(seq, {}).items())
             found = [(index, at) for index, (_, at) in entries if index >= start]
             return found if limit < 0 else found[:limit]
+
+    def attempts(self, seq: int) -> list[FailedAttempt]:
+        """Its attempts that failed, as far as they are kept, oldest first."""
+        with self._guard:
+            return [one for _, one in sorted(self._data.attempts.get(seq, {}).items())]
 
     def callees(self, seq: int) -> list[InvocationId]:
         """The ids of all it called or sent to, in the order they were given."""

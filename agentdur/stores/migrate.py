@@ -15,7 +15,7 @@ from importlib.resources import files
 
 from agentdur.core.errors import StoreFailed, StoreTooNew
 
-VERSION = 5
+VERSION = 6
 STEPS: Mapping[int, tuple[str, ...]] = {
     1: ("CREATE TABLE deployment (id TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (id)) WITHOUT ROWID",),
     2: (
@@ -33,6 +33,13 @@ STEPS: Mapping[int, tuple[str, ...]] = {
         "CREATE INDEX invocation_of_service_by_creation ON invocation (service, created_at)",
         "CREATE INDEX invocation_by_creation ON invocation (created_at)",
         "CREATE INDEX journal_noted ON journal (at) WHERE kind = 'RunCompletion' and detail is not null",
+    ),
+    5: (
+        """CREATE TABLE attempt (
+            seq BIGINT NOT NULL, number BIGINT NOT NULL, attempt BIGINT NOT NULL, started_at BIGINT,
+            ended_at BIGINT NOT NULL, code BIGINT NOT NULL, message TEXT NOT NULL, reason TEXT, entry BIGINT,
+            length BIGINT NOT NULL, deployment TEXT, node TEXT NOT NULL, retry_at BIGINT,
+            PRIMARY KEY (seq, number)) WITHOUT ROWID""",
     ),
 }
 """By version: the statements that lead from it to the next."""

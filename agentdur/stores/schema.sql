@@ -59,6 +59,23 @@ CREATE TABLE journal (
 )
  WITHOUT ROWID;
 CREATE INDEX journal_noted ON journal (at) WHERE kind = 'RunCompletion' and detail is not null;
+CREATE TABLE attempt (
+	seq BIGINT NOT NULL,
+	number BIGINT NOT NULL,
+	attempt BIGINT NOT NULL,
+	started_at BIGINT,
+	ended_at BIGINT NOT NULL,
+	code BIGINT NOT NULL,
+	message TEXT NOT NULL,
+	reason TEXT,
+	entry BIGINT,
+	length BIGINT NOT NULL,
+	deployment TEXT,
+	node TEXT NOT NULL,
+	retry_at BIGINT,
+	PRIMARY KEY (seq, number)
+)
+ WITHOUT ROWID;
 CREATE TABLE state (
 	service TEXT NOT NULL,
 	scope TEXT NOT NULL,

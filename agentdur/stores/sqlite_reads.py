@@ -20,7 +20,7 @@ from agentdur.core.fifo import Fifo
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Entry
 from agentdur.core.ports import Filter, Row, Timer
-from agentdur.core.state import Edit, ObjectState, Place, PromiseState
+from agentdur.core.state import Edit, FailedAttempt, ObjectState, Place, PromiseState
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.stores.entries import Stored, Unsaid, read_entry
 from agentdur.stores.invocations import ROW_COLUMNS, read_invocation, result_of
@@ -41,6 +41,7 @@ _JOURNAL = """
     select idx, kind, name, branch, completion, payload, detail from journal
     where seq = ? and idx >= ? order by idx limit ?"""
 _TIMES = "select idx, at from journal where seq = ? and idx >= ? order by idx limit ?"
+_ATTEMPTS = f"select {', '.join(FailedAttempt.__struct_fields__)} from attempt where seq = ? order by number"
 _CALLEES = "select detail from journal where seq = ? and kind = 'CallIdCompletion' order by idx"
 _NEXT_SEQ = """
     select 1 + max(
@@ -106,6 +107,10 @@ class SqliteReads:
     def times(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, int]]:
         """(index, appended at) of its entries from `start` on, at most `limit`."""
         return self._read(tuple, _TIMES, seq, start, limit)
+
+    def attempts(self, seq: int) -> list[FailedAttempt]:
+        """Its attempts that failed, as far as they are kept, oldest first."""
+        return self._read(_attempt, _ATTEMPTS, seq)
 
     def callees(self, seq: int) -> list[InvocationId]:
         """The ids of all it called or sent to, in the order they were given."""
@@ -214,6 +219,10 @@ def _only(row: tuple[Any]) -> Any:
 
 def _entry(row: tuple[Any, ...]) -> tuple[int, Entry]:
     return row[0], read_entry(Stored(*row[1:]))
+
+
+def _attempt(row: tuple[Any, ...]) -> FailedAttempt:
+    return FailedAttempt(**dict(zip(FailedAttempt.__struct_fields__, row, strict=True)))
 
 
 def _callee(row: tuple[str | None]) -> InvocationId | None:

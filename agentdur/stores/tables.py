@@ -117,6 +117,27 @@ class JournalRow(SQLModel, table=True):
     payload: bytes | None = _may(LargeBinary())
 
 
+class AttemptRow(SQLModel, table=True):
+    """An attempt that failed; the oldest of many are gone. `number`: the how many-th of its invocation."""
+
+    __tablename__: ClassVar[str] = "attempt"
+    __table_args__ = _BY_KEY
+
+    seq: int = _key(BigInteger())
+    number: int = _key(BigInteger())
+    attempt: int = _must(BigInteger())
+    started_at: int | None = _may(BigInteger())
+    ended_at: int = _must(BigInteger())
+    code: int = _must(BigInteger())
+    message: str = _must(Text())
+    reason: str | None = _may(Text())
+    entry: int | None = _may(BigInteger())
+    length: int = _must(BigInteger())
+    deployment: str | None = _may(Text())
+    node: str = _must(Text())
+    retry_at: int | None = _may(BigInteger())
+
+
 class StateRow(SQLModel, table=True):
     """One state value of a key."""
 
@@ -214,6 +235,7 @@ class MessageRow(SQLModel, table=True):
 TABLES = (
     InvocationRow,
     JournalRow,
+    AttemptRow,
     StateRow,
     LockRow,
     InboxRow,

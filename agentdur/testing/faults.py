@@ -23,7 +23,7 @@ from agentdur.core.journal import FIRST_FREE_SIGNAL, Entry
 from agentdur.core.ports import Filter, Row, Timer, Writes
 from agentdur.core.query import Question, Table
 from agentdur.core.search import Findings, Search
-from agentdur.core.state import ObjectState, PromiseState, Status
+from agentdur.core.state import FailedAttempt, ObjectState, PromiseState, Status
 from agentdur.core.target import ObjectAddress, PromiseAddress
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.writer import Pace
@@ -242,6 +242,10 @@ class SimStore:
     def times(self, seq: int, start: int = 0, limit: int = -1) -> list[tuple[int, int]]:
         """When its entries were appended."""
         return self._read().times(seq, start, limit)
+
+    def attempts(self, seq: int) -> list[FailedAttempt]:
+        """Those that failed."""
+        return self._read().attempts(seq)
 
     def callees(self, seq: int) -> list[InvocationId]:
         """All it called or sent to."""

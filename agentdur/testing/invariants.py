@@ -31,8 +31,9 @@ class Violation(Exception):
 class Checks:
     """Watches the store and the outside world; lives through all crashes."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        self.store = store
+    def __init__(self, store: MemoryStore, attempts_max: int) -> None:
+        self.store, self.attempts_max = store, attempts_max
+        self.failed: dict[int, int] = {}
         self.journals: dict[int, list[j.Entry]] = {}
         self.ids: dict[int, InvocationId] = {}
         self.results: dict[InvocationId, j.Result] = {}
@@ -77,6 +78,7 @@ class Checks:
             self._entry(self.ids.get(seq), entry)
         for seq in dropped:
             self.journals.pop(seq, None)
+        self._attempts(writes)
         self._same_as_stored({seq for seq, *_ in writes.journal} - dropped)
 
     def _row_gone(self, seq: int) -> None:
@@ -115,6 +117,26 @@ class Checks:
             self.completed.add((invocation, entry.id))
             if entry.of == "Run":
                 self.done.add((invocation, self.run_names[(invocation, entry.id)]))
+
+    def _attempts(self, writes: Writes) -> None:
+        """A failure is told in the commit that says what follows from it, and its number is the next."""
+        for seq, number in sorted(writes.attempts):
+            last = self.failed.get(seq, 0)
+            if number != last + 1 and seq not in writes.attempts_gone:
+                raise Violation(f"{self.ids.get(seq)}: failure {number} follows failure {last}")
+            self.failed[seq] = number
+        for seq in writes.attempts_gone:
+            self.failed.pop(seq, None)
+        for seq, saved in writes.invocations.items():
+            if saved is None or saved.head.last_failure is None:
+                continue
+            kept, retry_at = self.store.attempts(seq), saved.head.retry_at
+            if not kept or kept[-1].number != self.failed.get(seq):
+                raise Violation(f"{saved.spec.id} has failed, and the last attempt stored is {kept[-1:]}")
+            if retry_at is not None and kept[-1].retry_at != retry_at:
+                raise Violation(f"{saved.spec.id} is tried again at {retry_at}, its attempt says {kept[-1]}")
+            if len(kept) > self.attempts_max:
+                raise Violation(f"{len(kept)} attempts of {saved.spec.id} are kept, not {self.attempts_max}")
 
     def _same_as_stored(self, seqs: set[int]) -> None:
         for seq in seqs:
@@ -214,6 +236,7 @@ class Checks:
             "attempts without a place": driver.ready,
             "idle attempts": driver.idle,
             "journals without a row": set(data.journals) - set(data.invocations),
+            "attempts without a row": set(data.attempts) - set(data.invocations),
         }
         for name, things in left.items():
             if things:

@@ -85,7 +85,7 @@ class Simulation:
         rng = Random(seed)
         self.plan: Plan = plan_of(rng)
         self.store = MemoryStore()
-        self.checks = Checks(self.store)
+        self.checks = Checks(self.store, 1 + seed % 4)
         self.hash = sha256()
         self.trace: deque[str] = deque(maxlen=TRACE_LINES)
         self.crashes = self.lives = self.turns = 0
@@ -333,7 +333,10 @@ class Life:
     async def _live(self) -> None:
         plan = self.plan
         cleanup = plan.cleanup_seconds
-        knobs = Knobs(live_attempts=plan.live_attempts, shutdown_seconds=1.0, cleanup_seconds=cleanup)
+        knobs = Knobs(
+            live_attempts=plan.live_attempts, shutdown_seconds=1.0, cleanup_seconds=cleanup,
+            failed_attempts=self.checks.attempts_max,
+        )  # fmt: skip
         self.engine = Engine(
             SimStore(self.simulation.store, self), self.simulation.handlers, self.simulation.catalog,
             knobs=knobs, world=self.world, committer=partial(SimCommitter, self),

@@ -99,6 +99,21 @@ async def test_a_failed_attempt_is_told_with_its_next_try(world: World):
         assert (first["attempt"], first["code"], first["message"]) == (1, 500, "not yet")
 
 
+async def test_failed_attempts_can_be_asked_for_by_route_and_in_sql(world: World):
+    id, well = await world.started("backing-off"), await world.started("completed")
+    told = (await world.http.get(f"/invocations/{id}/attempts")).json()
+    assert told["failed"] == len(told["attempts"]) >= 1
+    first = told["attempts"][0]
+    assert (first["number"], first["attempt"], first["code"], first["message"]) == (1, 1, 500, "not yet")
+    assert first["started_at"] <= first["ended_at"] < first["next_retry_at"]
+    query = f"SELECT number, error_message, next_retry_at FROM attempts WHERE invocation_id = '{id}'"
+    accept = {"accept": "application/json"}
+    rows = (await world.http.post("/query", json={"query": query}, headers=accept)).json()["rows"]
+    assert (rows[0]["number"], rows[0]["error_message"]) == (1, "not yet")
+    assert rows[0]["next_retry_at"] == first["next_retry_at"]
+    assert (await world.http.get(f"/invocations/{well}/attempts")).json() == {"failed": 0, "attempts": []}
+
+
 @pytest.mark.slow
 async def test_nobody_is_left_watching(world: World):
     id = await world.started("running")
@@ -110,7 +125,7 @@ async def test_nobody_is_left_watching(world: World):
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("route", ["live", "rows", "entries/0"])
+@pytest.mark.parametrize("route", ["live", "rows", "attempts", "entries/0"])
 async def test_an_unknown_run_is_404_and_a_bad_id_400(world: World, route: str):
     unknown = await world.http.get(f"/invocations/inv_1cixoeqOzcLa6IRaXfbBYPAiNxd2EKgA9a/{route}")
     assert unknown.status_code == 404

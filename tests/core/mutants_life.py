@@ -133,6 +133,22 @@ ATTEMPT = (
         "exhausted = policy.exhausted(failures)",
     ),
     Mutation(
+        "an attempt that is tried again is not told", "machine/attempt.py", "failing",
+        "(noted, ArmRetry(", "(ArmRetry(",
+    ),
+    Mutation(
+        "an attempt that pauses is not told", "machine/attempt.py", "failing",
+        "status=Status.PAUSED)), (noted,))", "status=Status.PAUSED)))",
+    ),
+    Mutation(
+        "the last attempt is not told", "machine/attempt.py", "failing",
+        "message.error, now, (noted,))", "message.error, now)",
+    ),
+    Mutation(
+        "an attempt that nests too deeply is not told", "machine/attempt.py", "attempt",
+        "(noted, Stop(", "(Stop(",
+    ),
+    Mutation(
         "exhausted attempts always pause", "machine/attempt.py", "failing",
         ' or (exhausted and not paused and policy.on_exhausted == "kill")',
         "",

@@ -24,6 +24,7 @@ from agentdur.core.effects import (
     DropPromises,
     DropState,
     Finished,
+    NoteFailure,
     Refuse,
     Send,
     Start,
@@ -210,7 +211,7 @@ def test_a_tree_that_is_too_deep_pauses_with_the_reason():
     too_deep = Failure(500, "the awaited futures are nested too deeply", (("restate_code", "RT0025"),))
     stopped = head_with(inv, status=Status.PAUSED, last_failure=too_deep, modified_at=NOW)
     message = Suspend(INV, 1, nested(NESTING_MAX + 1), 1)
-    assert say(inv, message) == Transition(stopped, (Stop(INV, "paused"),))
+    assert say(inv, message) == Transition(stopped, (NoteFailure(INV, 1, too_deep), Stop(INV, "paused")))
 
 
 # Ending

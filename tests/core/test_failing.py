@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from agentdur.core.commands import Fail, Notify
-from agentdur.core.effects import ArmRetry, Finished, Send, Transition
+from agentdur.core.effects import ArmRetry, Finished, NoteFailure, Send, Transition
 from agentdur.core.journal import Failure, Success
 from agentdur.core.retry import RetryPolicy
 from agentdur.core.state import Status
@@ -31,6 +31,10 @@ def failing(attempt: int = 1, policy: RetryPolicy = PATIENT, **fields) -> Fail:
     return Fail(id=INV, attempt=attempt, error=OOPS, policy=policy, **fields)
 
 
+def noted(attempt: int = 1, place: int | None = None) -> NoteFailure:
+    return NoteFailure(INV, attempt, OOPS, place)
+
+
 def failed(inv, failures: int, **head):
     return head_with(inv, failures=failures, last_failure=OOPS, modified_at=NOW, **head)
 
@@ -39,14 +43,14 @@ def test_the_first_failure_backs_off_for_half_a_second_and_a_little_chance():
     inv = running(attempt=1)
     at = NOW + 500 + 75
     assert say(inv, failing(entry=4, chance=0.5)) == Transition(
-        failed(inv, 1, retry_at=at, last_failure_entry=4), (ArmRetry(INV, 1, at),)
+        failed(inv, 1, retry_at=at, last_failure_entry=4), (noted(place=4), ArmRetry(INV, 1, at))
     )
 
 
 def test_each_failure_of_a_stretch_doubles_the_wait():
     inv = running(attempt=4, failures=3)
     at = NOW + 4_000 + 3
-    assert say(inv, failing(4)) == Transition(failed(inv, 4, retry_at=at), (ArmRetry(INV, 4, at),))
+    assert say(inv, failing(4)) == Transition(failed(inv, 4, retry_at=at), (noted(4), ArmRetry(INV, 4, at)))
 
 
 def test_a_delay_the_handler_asked_for_is_exact_and_not_counted():
@@ -54,21 +58,23 @@ def test_a_delay_the_handler_asked_for_is_exact_and_not_counted():
     inv = running(attempt=3, failures=2)
     at = NOW + 90_000
     assert say(inv, failing(3, THREE_THEN_KILL, delay_ms=90_000, chance=0.9)) == Transition(
-        failed(inv, 2, retry_at=at), (ArmRetry(INV, 3, at),)
+        failed(inv, 2, retry_at=at), (noted(3), ArmRetry(INV, 3, at))
     )
 
 
 def test_a_delay_does_not_save_from_an_exhausted_count_it_only_leaves_it_alone():
     inv = running(attempt=9, failures=3)
     after = say(inv, failing(9, THREE_THEN_KILL, delay_ms=0))
-    assert after.effects == (ArmRetry(INV, 9, NOW),)
+    assert after.effects == (noted(9), ArmRetry(INV, 9, NOW))
 
 
 def test_three_attempts_are_three_executions_and_then_a_pause():
     second = say(running(attempt=2, failures=1), failing(2, THREE_THEN_PAUSE))
-    assert second.effects == (ArmRetry(INV, 2, NOW + 1_003),)
+    assert second.effects == (noted(2), ArmRetry(INV, 2, NOW + 1_003))
     inv = running(attempt=3, failures=2)
-    assert say(inv, failing(3, THREE_THEN_PAUSE)) == Transition(failed(inv, 3, status=Status.PAUSED))
+    assert say(inv, failing(3, THREE_THEN_PAUSE)) == Transition(
+        failed(inv, 3, status=Status.PAUSED), (noted(3),)
+    )
 
 
 def test_three_attempts_and_then_an_end_with_the_last_error():
@@ -76,7 +82,7 @@ def test_three_attempts_and_then_an_end_with_the_last_error():
     inv = running(attempt=3, failures=2, waiters=(waiter(),))
     ended = failed(inv, 3, status=Status.COMPLETED, result=OOPS, waiters=(), completed_at=NOW)
     assert say(inv, failing(3, THREE_THEN_KILL)) == Transition(
-        ended, (Send(Notify(waiter().invocation, 2, OOPS, "Call")), Finished(INV, OOPS))
+        ended, (noted(3), Send(Notify(waiter().invocation, 2, OOPS, "Call")), Finished(INV, OOPS))
     )
 
 
@@ -89,21 +95,22 @@ def test_a_single_attempt_is_no_retry():
 
 def test_a_handler_may_ask_to_be_paused_at_once():
     inv = running()
-    assert say(inv, failing(behavior="pause")) == Transition(failed(inv, 1, status=Status.PAUSED))
-    assert say(inv, failing(behavior="pause", delay_ms=5)) == Transition(failed(inv, 0, status=Status.PAUSED))
+    for delay_ms, failures in ((None, 1), (5, 0)):
+        after = say(inv, failing(behavior="pause", delay_ms=delay_ms))
+        assert after == Transition(failed(inv, failures, status=Status.PAUSED), (noted(),))
 
 
 def test_a_wish_to_be_paused_outweighs_a_policy_that_ends_the_invocation():
     """Code that does not fit its journal is mended by a person; ending it would lose what was done."""
     inv = running(attempt=3, failures=2)
     after = say(inv, failing(3, THREE_THEN_KILL, behavior="pause"))
-    assert after == Transition(failed(inv, 3, status=Status.PAUSED))
+    assert after == Transition(failed(inv, 3, status=Status.PAUSED), (noted(3),))
 
 
 def test_a_handler_may_ask_to_be_failed_at_once():
     inv = running()
     ended = failed(inv, 1, status=Status.COMPLETED, result=OOPS, completed_at=NOW)
-    assert say(inv, failing(behavior="fail")) == Transition(ended, (Finished(INV, OOPS),))
+    assert say(inv, failing(behavior="fail")) == Transition(ended, (noted(), Finished(INV, OOPS)))
 
 
 def test_a_failure_keeps_the_output_that_was_stored_before_it():

@@ -7,6 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from agentdur.core.ports import Answer
 from agentdur.core.state import Status
 from agentdur.core.target import HandlerKind
 from agentdur.runtime import slots
+from agentdur.runtime.attempts import Failures
 from agentdur.runtime.drivers.inproc import InProcess
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.slots import Slots
@@ -295,3 +297,32 @@ def fires_the_latest_timer_only(patch: pytest.MonkeyPatch) -> None:
         fire(self)
 
     patch.setattr(Timers, "_fire", lossy)
+
+
+@bug
+def counts_failed_attempts_anew_after_a_restart(patch: pytest.MonkeyPatch) -> None:
+    """The failures of another process are written over."""
+    patch.setattr(Failures, "_count", lambda self, slot, writes: slot.failures or 0)
+
+
+@bug
+def tells_of_a_failed_attempt_a_commit_later(patch: pytest.MonkeyPatch) -> None:
+    """A crash between the two leaves a retry that nobody can explain."""
+    note = Failures.note
+
+    def late(self: Failures, slot: Any, effect: Any, now: int, writes: Any) -> None:
+        asyncio.get_running_loop().call_later(0.01, note, self, slot, effect, now, writes)
+
+    patch.setattr(Failures, "note", late)
+
+
+@bug
+def leaves_the_attempts_of_those_that_are_gone(patch: pytest.MonkeyPatch) -> None:
+    """They are found by nobody, and stay for ever."""
+    collect = Slots.collect
+
+    def untidy(self: Slots, writes: Any) -> None:
+        collect(self, writes)
+        writes.attempts_gone.clear()
+
+    patch.setattr(Slots, "collect", untidy)

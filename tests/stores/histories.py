@@ -10,7 +10,7 @@ from typing import TypeVar
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Awaiting, Entry, Failure, Success
 from agentdur.core.ports import Filter, Saved, Store, Timer, Writes
-from agentdur.core.state import Accepted, Edit, Head, PromiseState, Status, Waiter
+from agentdur.core.state import Accepted, Edit, FailedAttempt, Head, PromiseState, Status, Waiter
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, ServiceKind, Target
 from tests.stores.samples import ENTRIES, REFUSED, T0
 
@@ -50,6 +50,7 @@ class History:
             elif random.random() < 0.3:
                 writes.journal_drops.add(seq)
                 self.lengths.pop(seq, None)
+        self._attempts(writes)
         self._keys(writes)
         self._timers(writes)
         self._deployments(writes)
@@ -79,6 +80,20 @@ class History:
         if self.random.random() < 0.8:
             writes.journal_drops.add(seq)
             self.lengths.pop(seq, None)
+
+    def _attempts(self, writes: Writes) -> None:
+        random, seqs = self.random, range(1, self.next)
+        for seq in self._some(seqs):
+            number, either = random.randrange(1, 5), (None, random.randrange(9))
+            writes.attempts[(seq, number)] = FailedAttempt(
+                number=number, attempt=random.randrange(9), ended_at=T0, code=500,
+                message=random.choice(_TEXTS), started_at=random.choice((None, T0)),
+                reason=random.choice((None, "AD0031")), entry=random.choice(either),
+                length=random.randrange(9), deployment=random.choice((None, "dp_1")),
+                node=random.choice(_TEXTS), retry_at=random.choice(either),
+            )  # fmt: skip
+        writes.attempt_drops = [(seq, random.randrange(1, 5)) for seq in self._some(seqs)]
+        writes.attempts_gone = set(self._some(seqs, 1))
 
     def _keys(self, writes: Writes) -> None:
         random = self.random
@@ -170,7 +185,7 @@ def answers(store: Store, history: History) -> dict[str, object]:
     }  # fmt: skip
     questions |= {f"invocation {id_}": store.invocation(id_) for id_ in ids}
     questions |= {
-        f"journal {n}": (store.journal(n), store.times(n), store.callees(n)) for n in seqs
+        f"journal {n}": (store.journal(n), store.times(n), store.callees(n), store.attempts(n)) for n in seqs
     }  # fmt: skip
     questions |= {f"key {key}": (store.object(key), store.values(key)) for key in history.keys}
     questions |= {f"promise {promise}": store.promise(promise) for promise in history.promises}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from agentdur.core.errors import StoreFailed
 from agentdur.core.fifo import Fifo
@@ -18,7 +19,17 @@ from agentdur.core.journal import (
     Success,
 )
 from agentdur.core.ports import Filter, Row, Saved, Timer, Writes
-from agentdur.core.state import Accepted, Edit, Head, ObjectState, Place, PromiseState, Status, Waiter
+from agentdur.core.state import (
+    Accepted,
+    Edit,
+    FailedAttempt,
+    Head,
+    ObjectState,
+    Place,
+    PromiseState,
+    Status,
+    Waiter,
+)
 from agentdur.core.target import HandlerKind, ObjectAddress, PromiseAddress, ServiceKind, Target
 from tests.stores.homes import Home, commit
 from tests.stores.samples import (
@@ -124,6 +135,29 @@ def test_a_journal_grows_and_goes(home: Home) -> None:
     home.reopen()
     assert home.store.journal(1) == []
     assert [index for index, _ in home.store.journal(2)] == [0, 1, 2]
+
+
+def test_failed_attempts_come_in_order_and_go_by_number_or_all_at_once(home: Home) -> None:
+    """Every field comes back; drops take what the same commit adds; the invocation's row is not asked."""
+    full = FailedAttempt(
+        number=3, attempt=7, started_at=T0, ended_at=T0 + 5, code=418, message="ü\n", reason="AD0031",
+        entry=4, length=6, deployment="dp_1", node="here", retry_at=T0 + 9,
+    )  # fmt: skip
+    plain = [FailedAttempt(number=n, attempt=n, ended_at=T0, code=500, message="") for n in (1, 2)]
+    writes = Writes()
+    writes.attempts = {(1, 3): full, (1, 1): plain[0], (1, 2): plain[1], (2, 1): plain[0], (3, 1): plain[0]}
+    commit(home.store, writes)
+    home.reopen()
+    assert home.store.attempts(1) == [*plain, full]
+    drops = Writes()
+    drops.attempts = {(1, 4): structs.replace(full, number=4), (3, 2): plain[1]}
+    drops.attempt_drops = [(1, 1), (1, 2), (1, 9)]
+    drops.attempts_gone = {3, 4}
+    commit(home.store, drops)
+    home.reopen()
+    assert [one.number for one in home.store.attempts(1)] == [3, 4]
+    assert home.store.attempts(2) == [plain[0]]
+    assert home.store.attempts(3) == home.store.attempts(4) == []
 
 
 def test_history_is_not_written_twice(home: Home) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from agentdur.core import commands as c
 from agentdur.core.awaiting import NESTING_MAX, depth, resolved
-from agentdur.core.effects import ArmRetry, ClearTimer, Refuse, Send, Start, Stop, Transition
+from agentdur.core.effects import ArmRetry, ClearTimer, NoteFailure, Refuse, Send, Start, Stop, Transition
 from agentdur.core.journal import Failure
 from agentdur.core.machine.finish import finish
 from agentdur.core.machine.operate import resumed
@@ -86,7 +86,8 @@ def suspend(inv: Invocation, message: c.Suspend, now: int) -> Transition[Invocat
         return Transition(inv)
     if depth(message.awaiting) > NESTING_MAX:
         head = replace(inv.head, status=Status.PAUSED, last_failure=TOO_DEEP, modified_at=now)
-        return Transition(replace(inv, head=head), (Stop(inv.spec.id, "paused"),))
+        noted = NoteFailure(inv.spec.id, message.attempt, TOO_DEEP)
+        return Transition(replace(inv, head=head), (noted, Stop(inv.spec.id, "paused")))
     if resolved(inv, message.awaiting, message.seen):
         return started(inv, now)
     head = replace(
@@ -114,18 +115,19 @@ def fail(inv: Invocation, message: c.Fail, now: int) -> Transition[Invocation | 
         last_failure_entry=message.entry,
         modified_at=now,
     )
+    noted = NoteFailure(inv.spec.id, message.attempt, message.error, message.entry)
     exhausted = counted and policy.exhausted(failures)
     paused = message.behavior == "pause"  # asked for: an exhausted policy does not end it instead
     if message.behavior == "fail" or (exhausted and not paused and policy.on_exhausted == "kill"):
-        return finish(replace(inv, head=head), message.error, now)
+        return finish(replace(inv, head=head), message.error, now, (noted,))
     if paused or exhausted:
-        return Transition(replace(inv, head=replace(head, status=Status.PAUSED)))
+        return Transition(replace(inv, head=replace(head, status=Status.PAUSED)), (noted,))
     if message.delay_ms is not None:
         delay = message.delay_ms
     else:
         delay = with_jitter(policy.delay_ms(failures), message.chance)
     after = replace(inv, head=replace(head, retry_at=now + delay))
-    return Transition(after, (ArmRetry(inv.spec.id, head.attempt, now + delay),))
+    return Transition(after, (noted, ArmRetry(inv.spec.id, head.attempt, now + delay)))
 
 
 def end(inv: Invocation, message: c.End, now: int) -> Transition[Invocation | None]:

@@ -89,4 +89,18 @@ SESSIONS = View(
         Col("cost", F, _said("cost")), Col("running_invocation_id", T, _said("running.invocation")),
     ),
 )  # fmt: skip
-AGENT_VIEWS = (LLM_CALLS, APPROVALS, SESSIONS)
+ATTEMPTS = View(
+    "attempts", "main.attempt a join main.invocation i on i.seq = a.seq",
+    (
+        Col("invocation_id", T, "i.id", sure=True), Col("target_service_name", T, "i.service", sure=True),
+        Col("target_service_key", T, "i.key"), Col("target_handler_name", T, "i.handler", sure=True),
+        Col("number", U64, "a.number", sure=True), Col("attempt", U64, "a.attempt", sure=True),
+        Col("started_at", AT, "a.started_at"), Col("ended_at", AT, "a.ended_at", sure=True),
+        Col("duration", DUR, "a.ended_at - a.started_at"), Col("error_code", U64, "a.code", sure=True),
+        Col("error_message", T, "a.message", sure=True), Col("reason", T, "a.reason"),
+        Col("entry", U64, "a.entry"), Col("journal_size", U64, "a.length", sure=True),
+        Col("deployment_id", T, "a.deployment"), Col("node", T, "nullif(a.node, '')"),
+        Col("next_retry_at", AT, "a.retry_at"),
+    ),
+)  # fmt: skip
+AGENT_VIEWS = (LLM_CALLS, APPROVALS, SESSIONS, ATTEMPTS)

@@ -116,12 +116,15 @@ export function Failure({ failure, title, about }) {
 
 /** Every attempt that failed, newest first. */
 export function Attempts({ of: all }) {
-  if (!all || all.length < 2) return null;
-  return html`<details><summary>${all.length} attempts failed</summary><ol class="attempts small">
-    ${all.toReversed().map((one) => html`<li key=${`${one.attempt}.${one.at}`}>
-      <span class="num">attempt ${one.attempt}</span> · <span class="num">${stamp(ms(one.at))}</span>
-      ${one.deployment && html` · <code>${one.deployment}</code>`} <span class="mono">${one.message}</span>
-        </li>`)}
+  if (!all || all.at(-1).number < 2) return null;
+  const last = all.at(-1).number, gone = all[0].number - 1;
+  return html`<details><summary>${last} attempts failed</summary><ol class="attempts small">
+    ${all.toReversed().map((one) => html`<li key=${one.number}>
+      <span class="num">attempt ${one.attempt}</span> · <span class="num">${stamp(ms(one.ended_at))}</span>
+      ${one.started_at && html` · <span class="num">${span(ms(one.ended_at) - ms(one.started_at))}</span>`}
+      ${[one.deployment, one.node].map((place) => place && html` · <code>${place}</code>`)}${" "}
+      <span class="mono">${one.message}</span></li>`)}
+    ${gone > 0 && html`<li class="soft">The first ${gone} are not kept.</li>`}
   </ol></details>`;
 }
 
