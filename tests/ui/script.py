@@ -6,6 +6,8 @@ from agentdur.testing.scripted_llm.script import Script, ToolCall, Turn, Usage, 
 
 _PLANNER, _FOOD, _SUPPORT = When(system="Plan the trip"), When(system="restaurants"), When(system="customers")
 
+_FRONT, _BILLING, _LAWYER = When(system="the front desk"), When(system="bills"), When(system="the law")
+
 
 def _usage(prompt: int, completion: int) -> Usage:
     return Usage(prompt_tokens=prompt, completion_tokens=completion)
@@ -38,6 +40,20 @@ SCRIPT = Script(
             when=_FOOD, usage=_usage(96, 37), delay_ms=220,
             text="Try Lysverket, or the fish market if the sun is out.",
         ),
+        Turn(
+            when=_FRONT, usage=_usage(61, 9),
+            tool_calls=(ToolCall(name="transfer_to_billing", arguments={"reason": "money"}, id="call_h"),),
+        ),
+        Turn(
+            when=_BILLING, at=1, usage=_usage(120, 22),
+            tool_calls=(
+                ToolCall(name="lawyer", arguments={"message": "May she have it back?"}, id="call_l"),
+                ToolCall(name="lookup", arguments={"bill": 7}, id="call_7"),
+                ToolCall(name="lookup", arguments={"bill": 8}, id="call_8"),
+            ),
+        ),
+        Turn(when=_LAWYER, usage=_usage(33, 4), text="She may."),
+        Turn(when=_BILLING, at=2, usage=_usage(190, 15), text="You get your 40 € back."),
         Turn(
             when=_SUPPORT, usage=_usage(88, 20),
             tool_calls=(ToolCall(name="weather", arguments={"city": "Oslo"}, id="call_o"),),

@@ -20,6 +20,7 @@ AXE = _AXE.read_text() if _AXE.is_file() else ""
 PAGES = {
     "run": "/invocations/{trip}",
     "run-retrying": "/invocations/{retrying}",
+    "run-agents": "/invocations/{complaint}?view=agents",
     "run-waiting": "/invocations/{waiting}",
     "run-failed": "/invocations/{failed}",
     "invocations": "/invocations",
@@ -147,6 +148,42 @@ async def test_a_run_is_restarted_from_a_row(view: View, seeded: Town):
     await view.page.click("dialog button.primary")
     await view.page.wait_for_url(lambda url: seeded.runs["failed"] not in url)
     await view.sees(".facts", "Restarted from")
+
+
+async def test_agents_are_shown_with_their_tools_and_hand_overs_and_what_each_cost(view: View):
+    await view.open("/invocations/{complaint}")
+    await (await view.sees(".views button", "Agents")).click()
+    assert view.page.url.endswith("?view=agents")
+    await view.sees(".agenttree tr", "hands over to billing")
+    assert await tree(view) == [
+        (0, "Travel/complain", "1", "4", "454"), (1, "front", "1", "1", "70"),
+        (1, "billing", "2", "3", "384"), (2, "lawyer", "1", "1", "37"), (3, "lawyer", "1", "1", "37"),
+        (2, "lookup", "2", "", ""),
+    ]  # fmt: skip
+    assert await view.page.locator(".graph .handover").count() == 1
+    assert await view.page.locator(".graph rect").count() == 6
+
+
+async def test_a_called_run_is_looked_into_for_its_agents(view: View, seeded: Town):
+    await view.open("/invocations/{trip}?view=agents")
+    await view.sees(".agenttree tr:has-text('FoodGuide/run') td:nth-child(4)", "133")
+    assert [(depth, name, calls) for depth, name, _, calls, _ in await tree(view)] == [
+        (0, "Travel/plan", "4"), (1, "planner", "4"), (2, "weather", ""), (2, "food", "1"),
+        (3, "FoodGuide/run", "1"), (4, "food", "1"), (2, "book", ""),
+    ]  # fmt: skip
+    await view.sees(".agenttree tr:has-text('book')", "1 approval")
+    await view.page.click(".graph a:has-text('FoodGuide/run')")
+    await view.sees("h1", "FoodGuide / run")
+    assert seeded.runs["trip"] not in view.page.url
+
+
+async def tree(view: View) -> list[tuple[int, str, str, str, str]]:
+    """(depth, name, times, model calls, tokens) of each line."""
+    found = await view.page.locator(".agenttree tbody tr").evaluate_all(
+        "all => all.map((one) => [Number(one.querySelector('.who').style.getPropertyValue('--depth')),"
+        " one.querySelector('b').innerText, ...[...one.cells].slice(1, 4).map((cell) => cell.innerText)])"
+    )
+    return [tuple(one) for one in found]
 
 
 # Lists

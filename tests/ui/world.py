@@ -67,6 +67,20 @@ support = chat(
     Agent(name="support", model=MODEL, instructions="Help our customers.", tools=[weather]), name="support"
 )
 
+lawyer = Agent(name="lawyer", model=MODEL, instructions="You know the law.", description="what is lawful")
+
+
+@tool
+async def lookup(bill: int) -> str:
+    """A bill by its number."""
+    return f"bill {bill}: 40 €"
+
+
+billing = Agent(
+    name="billing", model=MODEL, instructions="You settle bills.", tools=[agent_tool(lawyer), lookup]
+)
+front = Agent(name="front", model=MODEL, instructions="You are the front desk.", handoffs=[billing])
+
 travel, claims, ledger = Service("Travel"), Service("Claims"), VirtualObject("Ledger")
 
 
@@ -75,6 +89,12 @@ async def plan(ctx: Context, wish: str) -> str:
     """Plans a trip, with the help of others."""
     run = await run_agent(ctx, planner, wish, stream=True)
     return run.text
+
+
+@travel.handler()
+async def complain(ctx: Context, what: str) -> str:
+    """The front desk hands over to who can settle it."""
+    return (await run_agent(ctx, front, what)).text
 
 
 @claims.handler()
@@ -187,6 +207,7 @@ class Town:
         await self.start("failed", "Claims", "audit", 1999)
         await self.start("retrying", "Claims", "transfer", {"name": "Bob", "euros": 70})
         await self.start("waiting", "Claims", "pay", {"name": "Ada <b>Lovelace</b>", "euros": 1200})
+        await self.start("complaint", "Travel", "complain", "I paid twice")
         await self.start("trip2", "Travel", "plan", "A week in Oslo")
         for n in range(3):
             await self.start(f"add{n}", "Ledger", "add", 10 * n, key="acme")
@@ -196,6 +217,7 @@ class Town:
             said = await self.http.post("/sessions/support/ada/messages", json={"content": text})
             assert said.status_code == 200, said.text
         await self.until("failed", "completed")
+        await self.until("complaint", "completed")
         await self.until("retrying", "backing-off")
 
 

@@ -55,7 +55,9 @@ document.addEventListener("click", (event) => {
   const link = event.target instanceof Element ? event.target.closest("a") : null;
   if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey)
     return;
-  if (link.target || link.origin !== location.origin || !link.pathname.startsWith(`${BASE}/`)) return;
+  const to = new URL(link.getAttribute("href") ?? "", location.href); // a link in an SVG has no parts
+  if (link.getAttribute("target") || to.origin !== location.origin) return;
+  if (!to.pathname.startsWith(`${BASE}/`)) return;
   event.preventDefault();
-  go(link.pathname.slice(BASE.length) + link.search);
+  go(to.pathname.slice(BASE.length) + to.search);
 });

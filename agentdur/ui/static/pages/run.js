@@ -1,13 +1,14 @@
 // One run: what it is, what it waits for, what went wrong, what can be done, and its journal.
 import { html, useEffect, useMemo } from "../html.js";
 import { patch, seg } from "../api.js";
-import { go, href } from "../router.js";
+import { go, href, route, setQuery } from "../router.js";
 import { ago, count, money, ms, now, short, span, stamp, until } from "../format.js";
 import { ask, attempt } from "../parts/ask.js";
 import { Failure } from "../parts/detail.js";
 import { Fact } from "../parts/llm.js";
 import { Status, ended } from "../parts/status.js";
 import { Timeline } from "../parts/timeline.js";
+import { AgentTree } from "../parts/tree.js";
 import { Waiting } from "../parts/waiting.js";
 import { Run } from "../live.js";
 
@@ -28,8 +29,19 @@ export function RunPage({ id }) {
     <${Head} run=${run} about=${about} version=${version} />
     <${Troubles} about=${about} id=${id} />
     <${Waiting} run=${run} about=${about} />
-    <${Timeline} run=${run} about=${about} version=${version} />
+    <${Views} />
+    ${route.value.query.get("view") === "agents"
+      ? html`<${AgentTree} run=${run} about=${about} version=${version} />`
+      : html`<${Timeline} run=${run} about=${about} version=${version} />`}
   </div>`;
+}
+
+function Views() {
+  const view = route.value.query.get("view") ?? "";
+  return html`<div class="segments views" role="group" aria-label="View">
+    ${[["", "Journal"], ["agents", "Agents"]].map(([name, text]) => html`<button key=${name}
+      aria-pressed=${String(view === name)}
+      onClick=${() => setQuery({ view: name }, { replace: false })}>${text}</button>`)}</div>`;
 }
 
 function Head({ run, about }) {
