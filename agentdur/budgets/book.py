@@ -28,6 +28,10 @@ class Amounts(msgspec.Struct, frozen=True, omit_defaults=True):
         """Both together."""
         return Amounts(self.calls + other.calls, self.tokens + other.tokens, self.cost + other.cost)
 
+    def negative(self) -> Amounts:
+        """What takes it back."""
+        return Amounts(-self.calls, -self.tokens, -self.cost)
+
 
 NOTHING = Amounts()
 

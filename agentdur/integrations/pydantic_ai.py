@@ -22,14 +22,19 @@ from typing import Any
 
 from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, durable_exec
 from pydantic_ai.agent import AbstractAgent, EventStreamHandler, WrapperAgent
-from pydantic_ai.capabilities import AbstractCapability, WrapRunHandler, WrapToolExecuteHandler
+from pydantic_ai.capabilities import (
+    AbstractCapability,
+    WrapModelRequestHandler,
+    WrapRunHandler,
+    WrapToolExecuteHandler,
+)
 from pydantic_ai.durable_exec import (
     JSON_CODEC,
     BaseDurabilityCapability,
     DurabilityEngineSpec,
     DurableOperationBackend,
 )
-from pydantic_ai.messages import ToolCallPart
+from pydantic_ai.messages import ModelResponse, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestContext, ModelResolutionContext
 from pydantic_ai.run import AgentRun, AgentRunResult
 from pydantic_ai.settings import ModelSettings
@@ -45,6 +50,16 @@ from agentdur.integrations.pydantic_ai_errors import (
     run_error,
 )
 from agentdur.integrations.pydantic_ai_history import append_messages, load_messages
+from agentdur.integrations.pydantic_ai_models import (
+    InStepClient,
+    ask_within_step,
+    going_on_with,
+    in_turns,
+    like,
+    name_of,
+    name_of_id,
+    original,
+)
 from agentdur.integrations.pydantic_ai_run import (
     Made,
     begin,
@@ -194,7 +209,21 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
 
     def get_durable_operation_backend(self) -> DurableOperationBackend[Options]:
         """Operations become steps."""
-        return Backend(agent_name=self.name, default_model_id=self.default_model_id, config=self._configs)
+        return Backend(
+            agent_name=self.name, default_model_id=self.default_model_id, config=self._configs, models=self
+        )
+
+    async def wrap_model_request(
+        self,
+        ctx: RunContext[AgentDepsT],
+        *,
+        request_context: ModelRequestContext,
+        handler: WrapModelRequestHandler,
+    ) -> ModelResponse:
+        """Inside a step, too, budgets and limits hold for what is asked."""
+        if self.in_durable_context or not in_handler_or_step():
+            return await super().wrap_model_request(ctx, request_context=request_context, handler=handler)
+        return await ask_within_step(InStepClient(request_context.model, self, request_context, handler))
 
     async def before_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
@@ -232,6 +261,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
     # -- models given to a run
 
     def _registered_model_id(self, model: Model[Any]) -> tuple[bool, str | None]:
+        model = original(model)
         found, name = super()._registered_model_id(model)
         run = current_run.get()
         if not found and run is not None:
@@ -262,6 +292,32 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         given = None if run is None else run.models.get(model_id)
         known = given if given is not None else await super().resolve_model_id(ctx, model_id=model_id)
         return known if known is not None or not in_handler_or_step() else self._made.model(model_id)
+
+    async def _resolve_model_for_request(
+        self, model_id: str | None, run_context: RunContext[AgentDepsT]
+    ) -> Model[Any]:
+        """In its step: the model, or the cheaper one that a budget goes on with."""
+        other = going_on_with.get()
+        return other or in_turns(await super()._resolve_model_for_request(model_id, run_context))
+
+    def asked_model(
+        self, model_id: str | None, asked_by: RunContext[Any] | None
+    ) -> tuple[Model[Any] | None, str]:
+        """The model of that id, when it is there, and its name in LiteLLM's words."""
+        run = current_run.get()
+        found = None if run is None or model_id is None else run.models.get(model_id)
+        found = found or self._models_by_id.get(model_id or "default")
+        asking = None if asked_by is None else asked_by.model
+        if found is None and isinstance(asking, Model):
+            found = asking
+        if found is not None:
+            return found, name_of(found)
+        return None, name_of_id(model_id or "")
+
+    def model_like(self, model: Model[Any], name: str) -> Model[Any]:
+        """The cheaper model that a budget names: one that is registered, or of this one's provider."""
+        registered = self._models_by_id.get(name)
+        return registered if registered is not None else self._made.like(model, name, like)
 
     async def wrap_tool_execute(
         self,

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. Worth another try: no connection, no answer in time, 408, 409, 429 (but no spent quota), 5xx, an answer
-   that cannot be read. The wait the provider asks for is kept.
+   that cannot be read; in the words of `agentdur.llm`. The wait the provider asks for is kept.
 2. What ends the invocation is a TerminalError and the framework's own class at once: `except ModelHTTPError`,
    `except UsageLimitExceeded` and fallbacks go on working, and nobody retries what cannot get better.
 3. The journal keeps the class by its public name; from there it is built again.
@@ -20,6 +20,8 @@ from pydantic_ai import exceptions
 from pydantic_core import to_json
 
 from agentdur.core.errors import HandlerError, NotSerializable
+from agentdur.llm.errors import BadModelAnswer
+from agentdur.llm.failures import unavailable
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 from agentdur.sdk.providers import retry_after, worth_another_try
 
@@ -65,7 +67,7 @@ def translated(error: Exception) -> Exception:
     if isinstance(error, exceptions.UsageLimitExceeded):
         return _ending(error, 500, _LIMIT)
     if isinstance(error, exceptions.UnexpectedModelBehavior):
-        return RetryableError(f"{type(error).__name__}: {error}", 502)
+        return BadModelAnswer(f"{type(error).__name__}: {error}", 502)
     return error
 
 
@@ -149,7 +151,7 @@ def _of_group(group: ExceptionGroup[Any]) -> Exception:
     asked = [error.retry_after for error in waits if isinstance(error, RetryableError) and error.retry_after]
     soonest = min(asked) if len(asked) == len(waits) else None
     status = next((error.status_code for error in waits if isinstance(error, RetryableError)), 503)
-    return RetryableError(f"{group}: {'; '.join(str(error) for error in found)}", status, soonest)
+    return unavailable(f"{group}: {'; '.join(str(error) for error in found)}", status, soonest)
 
 
 def _of_request(error: exceptions.ModelAPIError) -> Exception:
@@ -157,8 +159,7 @@ def _of_request(error: exceptions.ModelAPIError) -> Exception:
     headers: Mapping[str, str] = getattr(error, "headers", None) or {}
     if not _worth_another_try(error, status, headers):
         return _ending(error, status if isinstance(status, int) else 502, _REFUSED)
-    said = str(error)
-    return RetryableError(said, status if isinstance(status, int) else 503, _wait(error, headers))
+    return unavailable(str(error), status if isinstance(status, int) else 503, _wait(error, headers))
 
 
 def _worth_another_try(

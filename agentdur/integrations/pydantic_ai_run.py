@@ -56,6 +56,7 @@ class Made:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._models: dict[str, Model[Any]] = {}
+        self._likes: list[tuple[Model[Any], str, Model[Any]]] = []
 
     def model(self, name: str) -> Model[Any] | None:
         """The model of that name; None when the name says nothing to the framework."""
@@ -69,8 +70,20 @@ class Made:
                 return None  # the framework itself says what is wrong with it
         return self._models[name]
 
+    def like(self, model: Model[Any], name: str, make: Callable[[Model[Any], str], Model[Any]]) -> Model[Any]:
+        """The one of that name in the place of this model, made once."""
+        for other, known, made in self._likes:
+            if other is model and known == name:
+                return made
+        new = make(model, name)
+        self._likes.append((model, name, new))
+        return new
+
     def name_of(self, model: Model[Any]) -> str | None:
         """The name of a model that was made here."""
+        for _, name, made in self._likes:
+            if made is model:
+                return name
         return next((name for name, known in self._models.items() if known is model), None)
 
 

@@ -10,11 +10,11 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Literal, TypedDict
+from functools import partial
+from typing import Any, Literal, Protocol, TypedDict
 
 from pydantic import TypeAdapter
 from pydantic_ai import durable_exec
@@ -29,6 +29,7 @@ from pydantic_ai.durable_exec import (
     ToolsetCallToolId,
     ToolsetValidateToolArgumentsId,
 )
+from pydantic_ai.models import Model
 from pydantic_ai.tools import RunContext
 from pydantic_ai.toolsets import ToolsetTool
 from pydantic_ai.usage import RunUsage
@@ -39,16 +40,24 @@ from agentdur.integrations.pydantic_ai_errors import (
     reborn,
     translated,
 )
+from agentdur.integrations.pydantic_ai_models import Knows, StepClient, operation_request
 from agentdur.integrations.pydantic_ai_run import within
 from agentdur.integrations.pydantic_ai_stream import announce_answer, announce_tool, streaming
+from agentdur.llm.answer import ModelAnswer
+from agentdur.llm.budget import accounts, out_of_reach
+from agentdur.llm.call import ModelCall, step_key
+from agentdur.llm.completion import journaled
+from agentdur.llm.errors import ModelTimeout, revived
+from agentdur.llm.within import SPENT, settle, spending
 from agentdur.sdk.exceptions import RetryableError, TerminalError
 from agentdur.sdk.note import note
 from agentdur.sdk.step import current_context
-from agentdur.sdk.steps import RunOptions
+from agentdur.sdk.steps import RunFuture, RunOptions
 
 _USAGE: TypeAdapter[RunUsage] = TypeAdapter(RunUsage)
-_WITH_USAGE = "agentdur.usage"
+_WITH_USAGE, _RESULT = "agentdur.usage", "result"
 _record = getattr(durable_exec, "record_durable_unit", None)  # newer than the oldest version we take
+_MODEL = (ModelRequestId, ModelCompactMessagesId)
 _DURATIONS = ("max_duration", "initial_retry_interval", "max_retry_interval", "timeout")
 _KEYS = ("max_attempts", "retry_interval_factor", *_DURATIONS)
 
@@ -121,8 +130,23 @@ def _duration(value: Any) -> timedelta:
     return value if isinstance(value, timedelta) else timedelta(seconds=float(value))
 
 
+class KnowsIds(Knows, Protocol):
+    """Who knows the models of an agent."""
+
+    def asked_model(
+        self, model_id: str | None, asked_by: RunContext[Any] | None
+    ) -> tuple[Model[Any] | None, str]:
+        """The model of that id, when it is there, and its name in LiteLLM's words."""
+
+
 class Backend(JournalCallableOperationBackend[Options]):
-    """Runs operations as steps."""
+    """Runs operations as steps. `models`: who knows what their ids stand for."""
+
+    def __init__(
+        self, *, agent_name: str, default_model_id: str | None, config: Configs, models: KnowsIds
+    ) -> None:
+        super().__init__(agent_name=agent_name, default_model_id=default_model_id, config=config)
+        self._models = models
 
     async def execute(
         self,
@@ -135,20 +159,36 @@ class Backend(JournalCallableOperationBackend[Options]):
     ) -> object:
         """One operation: its result comes from the journal when it is there."""
         asked_by = next((value for value in cache_key if isinstance(value, RunContext)), None)
-        step = _Step(operation_id, body, asked_by, config)
-        options = config.retry
-
-        async def journaled() -> object:
-            streaming.set(isinstance(operation_id, ModelRequestId) and operation_id.streaming)
-            return await current_context().run_typed(name, step.act, options)
-
+        step = _Step(operation_id, body, asked_by, config.timeout)
+        if isinstance(operation_id, _MODEL):
+            run = partial(self._ask, operation_id, name, step, cache_key, config)
+        else:
+            run = partial(step.run, name, config.retry)
         try:
-            payload = await within(label_of(operation_id, asked_by), journaled)
+            payload = await within(label_of(operation_id, asked_by), run)
         except TerminalError as error:
-            raise reborn(error) from None
+            raise reborn(revived(error)) from None
         if _record is not None:
             _record(executed=step.acted)
         return step.told(payload)
+
+    async def _ask(
+        self,
+        operation_id: ModelRequestId | ModelCompactMessagesId,
+        name: str,
+        step: _Step,
+        told: tuple[object, ...],
+        config: Options,
+    ) -> object:
+        """A model call, under the budgets and limits of all model calls."""
+        streamed = isinstance(operation_id, ModelRequestId) and operation_id.streaming
+        streaming.set(streamed)
+        model, known = self._models.asked_model(operation_id.model_id, step.asked_by)
+        request = operation_request(known, told, config.timeout, streamed)
+        client = StepClient(model, self._models, request, step.act)
+        call = ModelCall(request, request.model, accounts(), client)
+        answer: ModelAnswer = await journaled(current_context(), call, name, config.retry)
+        return answer.message
 
 
 def label_of(operation_id: DurableOperationId, asked_by: RunContext[Any] | None) -> str:
@@ -182,17 +222,38 @@ class _Step:
         operation_id: DurableOperationId,
         body: Callable[[], Awaitable[object]],
         asked_by: RunContext[Any] | None,
-        options: Options,
+        timeout: timedelta | None,
     ) -> None:
-        self.operation_id, self.body, self.asked_by, self.options = operation_id, body, asked_by, options
+        self.operation_id, self.body, self.asked_by, self.timeout = operation_id, body, asked_by, timeout
         self.acted = False
         self.shared = asked_by.usage if asked_by is not None else None
 
-    async def act(self) -> object:
+    async def run(self, name: str, options: RunOptions[Any] | None) -> object:
+        """The step, and what agents inside of it have spent."""
+        streaming.set(False)
+        context, under = current_context(), accounts()
+
+        async def action() -> object:
+            with spending(under, step_key(), out_of_reach()) as spent:
+                payload = await self.act()
+            return payload if spent.told is None else {SPENT: spent.told, **_enveloped(payload)}
+
+        step: RunFuture[Any] = context.run_typed(name, action, options)
+        told: Any = None
+        try:
+            payload = await step
+            told = payload.get(SPENT) if isinstance(payload, dict) else None
+        except TerminalError as error:
+            told = (error.metadata or {}).get(SPENT)
+            raise
+        finally:
+            settle(under, f"{context.invocation_id}/{step.branch.name}/{step.number}", told)
+        return payload
+
+    async def act(self) -> Any:
         """Run it once; failures are told apart."""
         self.acted = True
-        began = time.monotonic()
-        seconds = None if self.options.timeout is None else self.options.timeout.total_seconds()
+        seconds = None if self.timeout is None else self.timeout.total_seconds()
         late = asyncio.timeout(seconds)
         try:
             async with late:
@@ -200,10 +261,12 @@ class _Step:
         except TimeoutError as error:
             if not late.expired():
                 raise
-            raise RetryableError(f"no result within {seconds:g} s", 504) from error
+            asked = isinstance(self.operation_id, _MODEL)
+            kind = ModelTimeout if asked else RetryableError
+            raise kind(f"no result within {seconds:g} s", 504) from error
         except Exception as error:
             raise translated(error) from error
-        self._note(payload, began)
+        self._tell(payload)
         return payload
 
     async def _measured(self) -> object:
@@ -221,30 +284,25 @@ class _Step:
         used = own - before
         if not used.has_values():
             return payload
-        return {_WITH_USAGE: _USAGE.dump_python(used, mode="json"), "result": payload}
+        return {_WITH_USAGE: _USAGE.dump_python(used, mode="json"), _RESULT: payload}
 
     def told(self, payload: Any) -> object:
         """The operation's own result; what agents inside the tool used is added to the run."""
-        if isinstance(payload, dict) and _WITH_USAGE in payload:
-            if self.shared is not None:
-                self.shared.incr(_USAGE.validate_python(payload[_WITH_USAGE]))
-            return payload["result"]
-        return payload
+        if not isinstance(payload, dict) or not (_WITH_USAGE in payload or SPENT in payload):
+            return payload
+        if self.shared is not None and _WITH_USAGE in payload:
+            self.shared.incr(_USAGE.validate_python(payload[_WITH_USAGE]))
+        return payload[_RESULT]
 
-    def _note(self, payload: Any, began: float) -> None:
-        if isinstance(self.operation_id, ModelRequestId) and isinstance(payload, dict):
-            answer = payload.get("response", payload)  # older versions keep the events beside it
-            usage = answer.get("usage") or {}
-            if self.operation_id.streaming:
-                announce_answer(answer)
-            note(
-                model=answer.get("model_name") or self.operation_id.model_name,
-                prompt_tokens=usage.get("input_tokens", 0),
-                completion_tokens=usage.get("output_tokens", 0),
-                cost=usage.get("cost"),
-                request_id=answer.get("provider_response_id"),
-                finish_reason=answer.get("finish_reason"),
-                latency_ms=round((time.monotonic() - began) * 1000),
-            )
+    def _tell(self, payload: Any) -> None:
+        """Of an answer that was streamed that it has ended; of a tool's call whose it was."""
+        if isinstance(self.operation_id, ModelRequestId):
+            if self.operation_id.streaming and isinstance(payload, dict):
+                announce_answer(payload.get("response", payload))
         elif isinstance(self.operation_id, ToolsetCallToolId) and self.asked_by is not None:
             note(tool=self.asked_by.tool_name, tool_call_id=self.asked_by.tool_call_id)
+
+
+def _enveloped(payload: Any) -> dict[str, Any]:
+    """A result with room for more beside it."""
+    return payload if isinstance(payload, dict) and _WITH_USAGE in payload else {_RESULT: payload}

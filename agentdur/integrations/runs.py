@@ -17,6 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agentdur.core.errors import AgentdurError, HandlerError
+from agentdur.llm.answer import ModelAnswer
+from agentdur.llm.call import ModelCall
+from agentdur.llm.completion import journaled
 from agentdur.sdk.attempt import AttemptClosed
 from agentdur.sdk.branch import Branch, enter, spawn
 from agentdur.sdk.cancel import CANCELLED
@@ -78,15 +81,25 @@ class RunScope:
     ) -> Any:
         """A step in a branch of its own; answers the JSON value the action gave."""
 
-        async def journaled() -> Any:
+        async def run() -> Any:
             return await self.context.run_typed(name, action, options)
 
         try:
-            return await self.within(label, journaled())
+            return await self.within(label, run())
         except TerminalError as error:
             if is_cancellation(error):
                 raise Escape(error) from None
             raise
+
+    async def ask(
+        self, label: str, name: str, call: ModelCall, options: RunOptions[Any] | None
+    ) -> ModelAnswer:
+        """A model call in a branch of its own, under the budgets and limits of all model calls."""
+        try:
+            answer: ModelAnswer = await self.within(label, journaled(self.context, call, name, options))
+        except TerminalError as error:
+            raise Escape(error) if is_cancellation(error) else error from None
+        return answer
 
     @property
     def closed(self) -> bool:

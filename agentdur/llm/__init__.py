@@ -15,6 +15,7 @@ from agentdur.llm.errors import (
     BadModelAnswer,
     BudgetExceeded,
     BudgetNotShared,
+    BudgetOutOfReach,
     ModelBusy,
     ModelError,
     ModelFailed,
@@ -22,6 +23,7 @@ from agentdur.llm.errors import (
     ModelTimeout,
     ModelUnavailable,
     PriceUnknown,
+    SwitchImpossible,
 )
 from agentdur.llm.limiter import limits
 from agentdur.llm.request import Timeouts
@@ -33,6 +35,7 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "BudgetNotShared",
+    "BudgetOutOfReach",
     "ModelAnswer",
     "ModelBusy",
     "ModelError",
@@ -41,6 +44,7 @@ __all__ = [
     "ModelTimeout",
     "ModelUnavailable",
     "PriceUnknown",
+    "SwitchImpossible",
     "Timeouts",
     "ToolCall",
     "Usage",

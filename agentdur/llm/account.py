@@ -19,7 +19,7 @@ from typing import Any
 from agentdur.budgets.book import Amounts, Book, Hold, Limits, Reached, granted
 from agentdur.llm.answer import ModelAnswer
 from agentdur.llm.errors import BudgetExceeded, PriceUnknown
-from agentdur.llm.litellm_client import price
+from agentdur.llm.litellm_client import installed, price
 from agentdur.llm.request import Request, estimated
 from agentdur.sdk.context import Context
 
@@ -51,6 +51,10 @@ class Account:
         if key not in self._settled:
             self._settled.add(key)
             self.book.spent = self.book.spent.plus(cost)
+
+    def lend(self, cost: Amounts) -> None:
+        """Count it, until it is taken back: of a step whose result is not there yet."""
+        self.book.spent = self.book.spent.plus(cost)
 
     @contextmanager
     def held(self, key: str, amounts: Amounts) -> Iterator[None]:
@@ -118,8 +122,14 @@ def expected(request: Request, in_money: bool) -> Amounts:
     prompt, completion = estimated(request)
     cost = price(request.model, prompt, completion) if in_money else 0.0
     if cost is None:
-        raise PriceUnknown(f"the price of {request.model} is not known", 500, {"model": request.model})
+        raise unpriced(request.model)
     return Amounts(1, prompt + completion, cost)
+
+
+def unpriced(model: str) -> PriceUnknown:
+    """A budget in money that cannot bind this model."""
+    why = "" if installed() else ": LiteLLM, which knows prices, is not installed (agentdur[litellm])"
+    return PriceUnknown(f"the price of {model} is not known{why}", 500, {"model": model})
 
 
 class Admission:

@@ -27,6 +27,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    guessed: bool = False
+    """Nobody counted: the lengths of what was said are all there is."""
 
     @property
     def total_tokens(self) -> int:

@@ -99,6 +99,16 @@ def accounts() -> tuple[Account, ...]:
     return tuple(account for account in _chain()[::-1] if isinstance(account, Account))
 
 
+def out_of_reach() -> bool:
+    """True when budgets that only a handler can ask, not one of its steps, bind the code that runs."""
+    branch = current_branch()
+    if branch is None:
+        return False
+    if any(isinstance(account, SharedAccount) for account in _chain()):
+        return True
+    return bool(inherited(branch.attempt.recorded.input.headers))
+
+
 def shared_accounts(ctx: Context) -> tuple[SharedAccount, ...]:
     """The budgets in objects, innermost first, with those this invocation was called under. Raises
     BudgetNotShared where one of these lives in the memory of another invocation."""

@@ -1,9 +1,15 @@
-"""What a model step does when it really runs: ask, note what it cost, tell readers what comes."""
+"""What a model step does when it really runs: ask, note what it cost, tell readers what comes.
+
+Rules of this file:
+1. Whoever asks (LiteLLM, or a framework's own client), budgets and limits are the same, and are kept here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -11,14 +17,16 @@ from uuid import uuid4
 import msgspec
 
 from agentdur.llm.account import Account, admitted, amounts
-from agentdur.llm.answer import ModelAnswer
+from agentdur.llm.answer import ModelAnswer, Usage
 from agentdur.llm.conversation import remember
 from agentdur.llm.errors import BudgetExceeded, ModelBusy
-from agentdur.llm.limiter import LIMITER
+from agentdur.llm.limiter import LIMITER, Slot
 from agentdur.llm.litellm_client import ask, listen, price
-from agentdur.llm.request import Request, estimated
+from agentdur.llm.request import BYTES_PER_TOKEN, Request, estimated
+from agentdur.llm.within import Spending
 from agentdur.sdk.branch import current_branch
 from agentdur.sdk.note import note
+from agentdur.sdk.serde import Serde
 from agentdur.sdk.stream import stream
 
 
@@ -34,19 +42,45 @@ def step_key() -> str:
     return str(uuid4()) if branch is None else str(branch.attempt.context.idempotency_key)
 
 
+class ModelClient:
+    """Who is asked: LiteLLM. A framework's own client is another one."""
+
+    stored: Serde[Any] | None = None
+    """How an answer is journaled, where it has another form than ours."""
+    in_line = True
+    """False: it waits for its turns by itself, as it may ask several models for one answer."""
+
+    async def ask(self, request: Request) -> ModelAnswer:
+        """One request, without retries. What it streams goes to the readers of the step."""
+        if request.stream:
+            return await listen(request, stream if within_a_handler() else _unheard)
+        return await ask(request.model, request.messages, request.settings, request.times.total)
+
+    def unmeasured(self, answer: ModelAnswer) -> bool:
+        """Nobody counted its tokens."""
+        return not answer.usage.total_tokens
+
+    def switch(self, model: str) -> None:
+        """SwitchImpossible when it cannot ask that model: told before a budget is spent, not when it is."""
+
+
+LITELLM = ModelClient()
+
+
 class ModelCall:
     """One model, asked once; `run` is the action of its step. `asked`: the model that the caller named;
-    `under`:
-    the budgets that bind it, innermost first."""
+    `under`: the budgets that bind it, innermost first."""
 
-    def __init__(self, request: Request, asked: str, under: tuple[Account, ...] = ()) -> None:
-        self.request, self.asked, self.under = request, asked, under
+    def __init__(
+        self, request: Request, asked: str, under: tuple[Account, ...] = (), client: ModelClient = LITELLM
+    ) -> None:
+        self.request, self.asked, self.under, self.client = request, asked, under, client
         self.model = request.model
-        self.cheaper = False
+        self.cheaper = self.stays = False
 
     def instead(self, model: str) -> ModelCall:
         """The same call of a cheaper model."""
-        call = ModelCall(replace(self.request, model=model), self.asked, self.under)
+        call = ModelCall(replace(self.request, model=model), self.asked, self.under, self.client)
         call.cheaper = True
         return call
 
@@ -55,23 +89,36 @@ class ModelCall:
         request, key = self.request, step_key()
         if within_a_handler():
             remember(request.messages, request.settings.get("tools"))
-        async with admitted(self.under, request, key, _now) as admission:
+        answer, latency_ms = await self._allowed(key)
+        if within_a_handler():
+            self._note(answer, latency_ms)
+        self.settle(key, answer)
+        return answer
+
+    async def run_within(self, step: Spending) -> ModelAnswer:
+        """The answer, within a step that does other things too, and tells what all of them cost. Nobody knows
+        how to go on in the middle of it, so it waits for its turn in memory."""
+        step.check()
+        self.stays = True
+        answer, _ = await self._allowed(step.next_key(step_key()))
+        step.add(amounts(answer))
+        return answer
+
+    async def _allowed(self, key: str) -> tuple[ModelAnswer, int]:
+        """The answer and the ms it took, when budgets and limits let it be asked for."""
+        async with admitted(self.under, self.request, key, _now) as admission:
             self.model = admission.model
             limit = asyncio.timeout(admission.seconds)
             try:
                 async with limit:
-                    answer, latency_ms = await self._in_turn(replace(request, model=self.model), key)
+                    answer, latency_ms = await self._in_turn(replace(self.request, model=self.model), key)
             except TimeoutError:
                 account = admission.until_over
                 reached = None if account is None else account.book.reached(_now())
                 if not limit.expired() or account is None or reached is None:
                     raise
                 raise account.exceeded(reached) from None
-            answer = self._priced(answer)
-        if within_a_handler():
-            self._note(answer, latency_ms)
-        self.settle(key, answer)
-        return answer
+            return self._priced(answer), latency_ms
 
     def account_of(self, error: BudgetExceeded) -> Account | None:
         """The budget that is used up."""
@@ -93,23 +140,13 @@ class ModelCall:
 
     async def _in_turn(self, request: Request, key: str) -> tuple[ModelAnswer, int]:
         """The answer, and the ms it took without the wait for its turn."""
-        tokens = sum(estimated(request))
-        try:
-            async with LIMITER.slot(request.model, tokens, key=key, patience=request.patience) as slot:
-                began = time.monotonic()
-                answer = await self._answer(request)
-                if slot is not None:
-                    slot.correct(answer.usage.total_tokens)
-                return answer, round((time.monotonic() - began) * 1000)
-        except ModelBusy as busy:
-            if not busy.counted:
-                busy.patience = self.request.patience
-            raise
-
-    async def _answer(self, request: Request) -> ModelAnswer:
-        if request.stream:
-            return await listen(request, stream if within_a_handler() else _unheard)
-        return await ask(request.model, request.messages, request.settings, request.times.total)
+        if not self.client.in_line:
+            return await _measured(self.client, request)
+        async with turn(request, key, self.stays) as slot:
+            answer, latency_ms = await _measured(self.client, request)
+            if slot is not None:
+                slot.correct(answer.usage.total_tokens)
+            return answer, latency_ms
 
     def _note(self, answer: ModelAnswer, latency_ms: int) -> None:
         facts: dict[str, Any] = {
@@ -128,6 +165,35 @@ class ModelCall:
         if self.cheaper or self.model != self.request.model:
             facts["why"] = "budget"
         note(**facts)
+
+
+@asynccontextmanager
+async def turn(request: Request, key: str, stays: bool = False) -> AsyncIterator[Slot | None]:
+    """Wait for the turn of a request, by the limits of its model; `stays`: in memory, however long."""
+    tokens, patience = sum(estimated(request)), request.patience
+    try:
+        async with LIMITER.slot(request.model, tokens, key=key, patience=patience, stays=stays) as slot:
+            yield slot
+    except ModelBusy as busy:
+        if not busy.counted:
+            busy.patience = patience
+        raise
+
+
+async def _measured(client: ModelClient, request: Request) -> tuple[ModelAnswer, int]:
+    began = time.monotonic()
+    answer = await client.ask(request)
+    latency_ms = round((time.monotonic() - began) * 1000)
+    if client.unmeasured(answer):
+        answer = msgspec.structs.replace(answer, usage=_guessed(request, answer))
+    return answer, latency_ms
+
+
+def _guessed(request: Request, answer: ModelAnswer) -> Usage:
+    """What is not counted would be spent for nothing."""
+    prompt, _ = estimated(request)
+    completion = -(-len(msgspec.json.encode(answer.message)) // BYTES_PER_TOKEN)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, guessed=True)
 
 
 def _now() -> int:

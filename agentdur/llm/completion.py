@@ -163,6 +163,9 @@ class _Asked:
     async def _among_others(self, context: Context, call: ModelCall, name: str, last: bool) -> ModelAnswer:
         """The step, when the budgets that others spend from as well let it be made."""
         shared = shared_accounts(context)
+        for limits in (*(own.limits for own in call.under), *(others.limits for others in shared)):
+            if limits.model is not None:
+                call.client.switch(limits.model)
         if not shared:
             return await self._step(context, call, name, last)
         in_money = any(account.limits.cost is not None for account in shared)
@@ -190,7 +193,9 @@ class _Asked:
             options = (
                 BEFORE_A_FALLBACK if options is None else replace(BEFORE_A_FALLBACK, serde=options.serde)
             )
-        how = replace(options or RunOptions(), type_hint=ModelAnswer)
+        how: RunOptions[ModelAnswer] = replace(options or RunOptions(), type_hint=ModelAnswer)
+        if call.client.stored is not None:
+            how = replace(how, type_hint=None, serde=call.client.stored)
         step: RunFuture[ModelAnswer] = context.run_typed(name, call.run, how)
         try:
             answer = await step

@@ -123,10 +123,23 @@ class BadModelAnswer(ModelUnavailable):
     code = "AD0109"
 
 
-_ENDS: dict[str, type[ModelError]] = {
-    kind.code: kind
-    for kind in (ModelRefused, ModelFailed, BudgetExceeded, AnswerMisfit, PriceUnknown, BudgetNotShared)
-}
+class SwitchImpossible(ModelError):
+    """A budget wants to go on with a model that this agent's client cannot ask. Name one that it can."""
+
+    code = "AD0110"
+
+
+class BudgetOutOfReach(ModelError):
+    """A budget that asks a person, or is shared, cannot bind what a step asks. Let the tool run inline."""
+
+    code = "AD0111"
+
+
+_ENDINGS = (
+    ModelRefused, ModelFailed, BudgetExceeded, AnswerMisfit, PriceUnknown, BudgetNotShared, SwitchImpossible,
+    BudgetOutOfReach,
+)  # fmt: skip
+_ENDS: dict[str, type[ModelError]] = {kind.code: kind for kind in _ENDINGS}
 
 
 def revived(error: TerminalError) -> TerminalError:

@@ -8,10 +8,10 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from agentdur.llm.errors import ModelBusy, ModelRefused, ModelUnavailable
 from agentdur.llm.request import PATIENCE
-from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.providers import retry_after, worth_another_try
 
 _REASONS = {401: "auth", 403: "forbidden", 404: "unknown_model", 429: "quota"}
@@ -24,7 +24,11 @@ def failed_request(
     `reason`: why it was refused, when it is known."""
     if not worth_another_try(status, headers, told):
         return refused(model, said, status, reason)
-    wait = retry_after(headers)
+    return unavailable(said, status, retry_after(headers))
+
+
+def unavailable(said: str, status: int, wait: timedelta | None) -> ModelUnavailable:
+    """A failure that is worth another try, after the wait that was asked for."""
     if status == 429:
         return ModelBusy(said, 429, wait, patience=None if wait is None else PATIENCE)
     return ModelUnavailable(said, status, wait)
@@ -33,10 +37,3 @@ def failed_request(
 def refused(model: str, said: str, status: int, reason: str = "") -> ModelRefused:
     """A refusal for good."""
     return ModelRefused(said, status, {"model": model, "reason": reason or _REASONS.get(status, "invalid")})
-
-
-def restored(error: TerminalError) -> TerminalError:
-    """A refusal from the journal, as the class it had."""
-    if ModelRefused.is_one(error) and not isinstance(error, ModelRefused):
-        return ModelRefused(error.message, error.status_code, error.metadata)
-    return error

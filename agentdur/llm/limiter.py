@@ -135,15 +135,16 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(
-        self, model: str, tokens: int, *, key: str, patience: timedelta
+        self, model: str, tokens: int, *, key: str, patience: timedelta, stays: bool = False
     ) -> AsyncIterator[Slot | None]:
         """Wait for the turn of a call of about so many tokens. `key` names the step: who comes back with
-        it has its old place. None when nothing limits this model."""
+        it has its old place. `stays`: it waits in memory, however long. None when nothing limits this
+        model."""
         limits = [limit for limit in self._limits.values() if limit.covers(model)]
         if not limits:
             yield None
             return
-        held = await self._turn(limits, tokens, key, patience)
+        held = await self._turn(limits, tokens, key, None if stays else patience)
         try:
             yield Slot(held)
         finally:
@@ -152,7 +153,7 @@ class Limiter:
             self._serve()
 
     async def _turn(
-        self, limits: list[Limit], tokens: int, key: str, patience: timedelta
+        self, limits: list[Limit], tokens: int, key: str, patience: timedelta | None
     ) -> list[tuple[Limit, Call]]:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # another engine's loop is over, and with it who waited there
@@ -166,7 +167,7 @@ class Limiter:
         heappush(self._line, (place, number, waiter))
         self._serve()
         try:
-            async with asyncio.timeout(IN_MEMORY_SECONDS_MAX):
+            async with asyncio.timeout(None if patience is None else IN_MEMORY_SECONDS_MAX):
                 await waiter.future
         except TimeoutError:
             self._leave(number, waiter)

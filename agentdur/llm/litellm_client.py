@@ -137,14 +137,18 @@ def _cost(model: str, response: Any) -> float | None:
         return None
 
 
-def price(model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
-    """In US dollars; None when LiteLLM does not know this model's price."""
+def price(
+    model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0
+) -> float | None:  # fmt: skip
+    """In US dollars; None when LiteLLM does not know this model's price, or is not there. `cached_tokens`
+    are those of the prompt that the provider had read before."""
+    if litellm is None:
+        return None
     try:
-        return float(sum(_client().cost_per_token(
-            model=model, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
+        return float(sum(litellm.cost_per_token(
+            model=model, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens,
+            cache_read_input_tokens=cached_tokens,
         )))  # fmt: skip
-    except ModuleNotFoundError:
-        raise
     except Exception:  # LiteLLM raises a plain Exception for what it does not know
         return None
 

@@ -13,7 +13,7 @@ import msgspec
 
 from agentdur.budgets.book import NOTHING, Amounts, Book, Limits, granted
 from agentdur.budgets.judge import More, Settled, Verdict, Wanted, grow, look, reserve, settle
-from agentdur.llm.account import amounts, exceeded, expected, question
+from agentdur.llm.account import amounts, exceeded, expected, question, unpriced
 from agentdur.llm.answer import ModelAnswer
 from agentdur.llm.errors import BudgetExceeded, PriceUnknown
 from agentdur.llm.request import Request
@@ -78,5 +78,5 @@ async def may_cost(ctx: Context, request: Request, in_money: bool) -> Amounts:
         guess = None
     known = await ctx.note_value("budget", guess)
     if known is None:
-        raise PriceUnknown(f"the price of {request.model} is not known", 500, {"model": request.model})
+        raise unpriced(request.model)
     return msgspec.convert(known, Amounts)

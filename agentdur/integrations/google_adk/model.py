@@ -15,12 +15,12 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from google.adk.flows.llm_flows.functions import generate_client_function_call_id
 from google.adk.models.base_llm import BaseLlm
 from google.adk.models.google_llm import Gemini
+from google.adk.models.lite_llm import LiteLlm
 from google.adk.models.llm_request import LlmRequest
 from google.adk.models.llm_response import LlmResponse
 from google.genai import types
@@ -30,16 +30,12 @@ from agentdur.integrations.google_adk.codec import dump_response, load_response
 from agentdur.integrations.google_adk.failures import translated
 from agentdur.integrations.google_adk.scope import Scope
 from agentdur.integrations.google_adk.told import messages_of, tools_of
-from agentdur.integrations.runs import Escape, is_cancellation
-from agentdur.llm.account import Account
+from agentdur.integrations.model_calls import at_same_provider, named, priced
 from agentdur.llm.answer import ModelAnswer, Usage
 from agentdur.llm.budget import accounts
-from agentdur.llm.call import ModelCall
-from agentdur.llm.completion import journaled
-from agentdur.llm.errors import BadModelAnswer, ModelTimeout
-from agentdur.llm.litellm_client import installed, price
+from agentdur.llm.call import ModelCall, ModelClient
+from agentdur.llm.errors import BadModelAnswer, ModelTimeout, SwitchImpossible
 from agentdur.llm.request import Request, Timeouts
-from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.stream import stream
 
 
@@ -59,17 +55,14 @@ class DurableModel:
         scope = self._scope
         said = self._agent if stream and self._agent != scope.speaker else ""
         scope.speaker = self._agent if stream else scope.speaker
-        name = llm_request.model or self._inner.model
+        name = named(_provider(self._inner), llm_request.model or self._inner.model)
         request = Request(
             model=name, messages=messages_of(llm_request), settings=_settings(llm_request),
             times=Timeouts(scope.how.model_timeout), stream=stream,
         )  # fmt: skip
-        call = _Call(request, name, accounts(), _Source(self._inner, llm_request, said))
-        step = journaled(scope.context, call, f"llm:{self._agent}", scope.how.model_options)
-        try:
-            answer: ModelAnswer = await scope.within(f"model:{self._place}", step)
-        except TerminalError as error:
-            raise Escape(error) if is_cancellation(error) else error from None
+        call = ModelCall(request, name, accounts(), _Client(self._inner, name, llm_request, said))
+        label, step = f"model:{self._place}", f"llm:{self._agent}"
+        answer = await scope.ask(label, step, call, scope.how.model_options)
         scope.saw(answer.message["at"])
         for data in answer.message["responses"]:
             response = load_response(data)
@@ -78,38 +71,27 @@ class DurableModel:
             yield response
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Whom to ask, and for what. `speaker`: the agent to be told of, when another one spoke before."""
+class _Client(ModelClient):
+    """Asks through ADK's model. `speaker`: the agent to be told of, when another one spoke before."""
 
-    model: BaseLlm
-    request: LlmRequest
-    speaker: str
+    def __init__(self, model: BaseLlm, known: str, request: LlmRequest, speaker: str) -> None:
+        self._model, self._known, self._request, self._speaker = model, known, request, speaker
 
+    def switch(self, model: str) -> None:
+        """Within ADK's client of the agent; LiteLLM's knows all providers."""
+        switched(self._model, self._known, model)
 
-class _Call(ModelCall):
-    """One request, made through ADK's model."""
-
-    def __init__(self, request: Request, asked: str, under: tuple[Account, ...], source: _Source) -> None:
-        super().__init__(request, asked, under)
-        self._source = source
-
-    def instead(self, model: str) -> ModelCall:
-        """The same call of a cheaper model."""
-        call = super().instead(model)
-        cheaper = _Call(call.request, call.asked, call.under, self._source)
-        cheaper.cheaper = True
-        return cheaper
-
-    async def _answer(self, request: Request) -> ModelAnswer:
-        asked = self._source.request.model_copy(update={"config": self._source.request.config.model_copy()})
-        if request.model != self.asked:
-            asked.model = request.model
+    async def ask(self, request: Request) -> ModelAnswer:
+        """One answer, all its fragments told."""
+        asked = self._request.model_copy(update={"config": self._request.config.model_copy()})
+        asking, name = self._model, request.model
+        if name != self._known:
+            asking, asked.model = switched(self._model, self._known, name)
         heard = Heard()
-        model = quiet(self._source.model, asked, heard)
+        model = quiet(asking, asked, heard)
         seconds = request.times.total.total_seconds()
-        if self._source.speaker:
-            stream({"type": "agent", "name": self._source.speaker})
+        if self._speaker:
+            stream({"type": "agent", "name": self._speaker})
         try:
             async with (
                 asyncio.timeout(seconds),
@@ -122,7 +104,7 @@ class _Call(ModelCall):
             raise translated(request.model, error) from error
         if not any(_says(response) for response in responses):
             raise BadModelAnswer(f"{request.model}: the model answered nothing", 502)
-        answer = _answer_of(request.model, self._source.model, responses, heard)
+        answer = _answer_of(request.model, asking, responses, heard)
         if request.stream:
             _finish(answer)
         return answer
@@ -171,21 +153,36 @@ def _answer_of(model: str, inner: BaseLlm, responses: list[LlmResponse], heard: 
     called = any(response.get_function_calls() for response in responses)
     reason = "tool_calls" if called else (last.finish_reason.name.lower() if last.finish_reason else "stop")
     data = [dump_response(response) for response in responses]
-    return ModelAnswer(
+    answer = ModelAnswer(
         message={"role": "assistant", "responses": data, "at": time.time()},
         finish_reason="length" if reason == "max_tokens" else reason,
         model=last.model_version or model,
         usage=usage,
-        cost=_cost(model, inner, usage),
         request_id=heard.request_id,
     )
+    return priced(answer, model)
 
 
-def _cost(model: str, inner: BaseLlm, usage: Usage) -> float | None:
-    if not installed():
-        return None
-    known = f"gemini/{model}" if isinstance(inner, Gemini) and "/" not in model else model
-    return price(known, usage.prompt_tokens, usage.completion_tokens)
+def switched(model: BaseLlm, known: str, name: str) -> tuple[BaseLlm, str]:
+    """The model that goes on, and what it calls the one that is asked; SwitchImpossible when it cannot."""
+    if isinstance(model, LiteLlm):
+        own = name
+    elif isinstance(model, Gemini) or type(model).__module__.startswith("google.adk."):
+        own = at_same_provider(known, name)
+    else:
+        raise SwitchImpossible(
+            f"{known} cannot go on as {name}: {type(model).__name__} is not ADK's own", 500
+        )
+    return model.model_copy(update={"model": own}), own
+
+
+_PROVIDERS = {"Claude": "vertex_ai", "AnthropicLlm": "anthropic", "Gemini": "gemini"}
+
+
+def _provider(model: BaseLlm) -> str:
+    """LiteLLM's word for who is asked; nothing where names have it already, or nobody knows."""
+    kinds = (kind.__name__ for kind in type(model).__mro__)
+    return next((_PROVIDERS[kind] for kind in kinds if kind in _PROVIDERS), "")
 
 
 def _finish(answer: ModelAnswer) -> None:

@@ -12,10 +12,13 @@ from typing import Any, TypeAlias, cast
 import msgspec
 from langchain_core.load import dumpd, load
 from langchain_core.messages import AnyMessage, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.types import Command, Interrupt, Send
 from pydantic import TypeAdapter
 
 from agentdur.core.errors import NotSerializable
+from agentdur.integrations.model_calls import details
+from agentdur.llm.answer import ModelAnswer, Usage
 
 _MESSAGES: TypeAdapter[list[AnyMessage]] = TypeAdapter(list[AnyMessage])
 Data: TypeAlias = dict[str, Any]
@@ -32,6 +35,43 @@ def message_of(data: Data) -> BaseMessage:
     """The message again."""
     (message,) = _MESSAGES.validate_python([data])
     return message
+
+
+def result_data(result: ChatResult) -> Data:
+    """An answer as JSON data."""
+    return {
+        "generations": [
+            {"message": message_data(one.message), "info": one.generation_info or None}
+            for one in result.generations
+        ]
+    }
+
+
+def result_of(data: Data) -> ChatResult:
+    """The answer again."""
+    found = [
+        ChatGeneration(message=message_of(one["message"]), generation_info=one.get("info"))
+        for one in data["generations"]
+    ]
+    return ChatResult(generations=found)
+
+
+def read(data: Data) -> ModelAnswer:
+    """What an answer says about itself."""
+    message = data["generations"][0]["message"] if data["generations"] else {}
+    usage, about = message.get("usage_metadata") or {}, message.get("response_metadata") or {}
+    return ModelAnswer(
+        message=data,
+        finish_reason=about.get("finish_reason") or about.get("stop_reason") or "",
+        model=about.get("model_name") or about.get("model") or "",
+        usage=Usage(
+            prompt_tokens=usage.get("input_tokens") or 0,
+            completion_tokens=usage.get("output_tokens") or 0,
+            cached_tokens=details(usage, "input_token_details", "cache_read"),
+            reasoning_tokens=details(usage, "output_token_details", "reasoning"),
+        ),
+        request_id=about.get("id") or "",
+    )
 
 
 def tool_data(answer: ToolAnswer) -> Data:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NoReturn, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.runnables.base import RunnableParallel, RunnableSequence
 from langchain_core.tools import BaseTool
 
 from agentdur.core.errors import BadDefinition, NotInHandler
-from agentdur.integrations.langchain.codec import Data, message_data, message_of
-from agentdur.integrations.langchain.steps import handler_context, journaled
-from agentdur.sdk.note import note
+from agentdur.integrations.langchain.client import Asking, ChatClient
+from agentdur.integrations.langchain.codec import result_of
+from agentdur.integrations.langchain.steps import handler_context
+from agentdur.llm.budget import accounts
+from agentdur.llm.call import ModelCall
+from agentdur.llm.completion import journaled
 from agentdur.sdk.steps import RunOptions
 
 
@@ -60,15 +62,10 @@ class DurableChatModel(BaseChatModel):
         if context is None:
             result: ChatResult = await self.inner._agenerate_with_cache(messages, stop, run_manager, **kwargs)
             return result
-        inner = without_retries(self.inner)
-
-        async def ask() -> Data:
-            began = time.monotonic()
-            answered = await inner._agenerate_with_cache(messages, stop, run_manager, **kwargs)
-            note(**facts(answered), latency_ms=round((time.monotonic() - began) * 1000))
-            return result_data(answered)
-
-        return result_of(await journaled(context, f"llm:{self.label}", ask, self.options))
+        client = ChatClient(self.inner, messages, Asking(stop, run_manager, kwargs))
+        call = ModelCall(client.request, client.request.model, accounts(), client)
+        answer = await journaled(context, call, f"llm:{self.label}", self.options)
+        return result_of(answer.message)
 
     async def _astream(
         self,
@@ -119,18 +116,6 @@ def refuse_sync(what: str) -> NoReturn:
     raise NotInHandler(f"{what} is asked synchronously: use ainvoke or astream")
 
 
-def without_retries(model: Any) -> Any:
-    """The model with its client's own retries off: the journal's owner retries. Models without such a client
-    are left as they are."""
-    client = getattr(model, "root_async_client", None)
-    if client is None or getattr(client, "max_retries", 0) == 0:
-        return model
-    quiet = client.with_options(max_retries=0)
-    copy = model.model_copy()
-    copy.root_async_client, copy.async_client = quiet, quiet.chat.completions
-    return copy
-
-
 def replaced(runnable: Runnable[Any, Any], old: Any, new: Any) -> Runnable[Any, Any]:
     """A chain with another model in the place of `old`."""
     if runnable is old:
@@ -144,36 +129,3 @@ def replaced(runnable: Runnable[Any, Any], old: Any, new: Any) -> Runnable[Any, 
         changed = {name: replaced(step, old, new) for name, step in steps.items()}
         return cast("RunnableParallel[Any]", runnable).model_copy(update={"steps__": changed})
     return runnable
-
-
-def result_data(result: ChatResult) -> Data:
-    """An answer as JSON data."""
-    return {
-        "generations": [
-            {"message": message_data(one.message), "info": one.generation_info or None}
-            for one in result.generations
-        ]
-    }
-
-
-def result_of(data: Data) -> ChatResult:
-    """The answer again."""
-    found = [
-        ChatGeneration(message=message_of(one["message"]), generation_info=one.get("info"))
-        for one in data["generations"]
-    ]
-    return ChatResult(generations=found)
-
-
-def facts(result: ChatResult) -> dict[str, Any]:
-    """What views show of a model step."""
-    message = result.generations[0].message
-    usage = getattr(message, "usage_metadata", None) or {}
-    about = message.response_metadata
-    return {
-        "model": about.get("model_name") or about.get("model") or "",
-        "prompt_tokens": usage.get("input_tokens", 0),
-        "completion_tokens": usage.get("output_tokens", 0),
-        "request_id": about.get("id") or "",
-        "finish_reason": about.get("finish_reason") or "",
-    }

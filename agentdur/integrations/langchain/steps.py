@@ -17,13 +17,10 @@ from langgraph.errors import GraphInterrupt
 
 from agentdur.core.errors import NotInHandler
 from agentdur.integrations.langchain.codec import Data, interrupt_data, interrupts_of
+from agentdur.integrations.langchain.failures import translated
 from agentdur.sdk.context import Context
-from agentdur.sdk.exceptions import RetryableError, TerminalError
-from agentdur.sdk.providers import retry_after, worth_another_try
 from agentdur.sdk.step import current_context
 from agentdur.sdk.steps import RunOptions
-
-KIND = "model_refused"
 
 
 def handler_context(allow_ephemeral: bool, what: str) -> Context | None:
@@ -47,23 +44,10 @@ async def journaled(
         except GraphInterrupt as raised:
             return {"interrupts": interrupt_data(raised.args[0])}
         except Exception as error:
-            raise translated(error) from error
+            raise translated("", error) from error
 
     how = replace(options or RunOptions(), type_hint=dict)
     data: Data = await context.run_typed(name, guarded, how)
     if "interrupts" in data:
         raise GraphInterrupt(interrupts_of(data["interrupts"]))
     return data
-
-
-def translated(error: Exception) -> Exception:
-    """A provider's HTTP answer as one of ours; what is none (a bug, a tool's failure) stays as it is."""
-    status = getattr(error, "status_code", None)
-    response = getattr(error, "response", None)
-    if isinstance(error, TerminalError | RetryableError) or not isinstance(status, int) or response is None:
-        return error
-    headers = response.headers
-    said = f"{type(error).__name__}: {error}"
-    if worth_another_try(status, headers, f"{getattr(error, 'body', '')} {error}"):
-        return RetryableError(said, status, retry_after(headers))
-    return TerminalError(said, status, {"kind": KIND})

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from agents.items import TResponseStreamEvent
 from openai.types.responses import Response, ResponseStreamEvent
 
+from agentdur.llm.answer import ModelAnswer
 from agentdur.llm.errors import BadModelAnswer, ModelBusy, ModelUnavailable
 from agentdur.llm.failures import refused
 from agentdur.sdk.stream import stream
@@ -74,15 +75,11 @@ def _pass_on(event: Any, kind: str, calls: dict[int, dict[str, str]]) -> None:
             stream({"type": "tool_call", **call, "delta": event.delta})
 
 
-def finish(model: str, kind: str, response: Response) -> None:
+def finish(answer: ModelAnswer) -> None:
     """Tell readers that the model has ended."""
-    usage = response.usage
-    counted: dict[str, int] = {}
-    if usage is not None:
-        counted = {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens}
-    called = any(item.type == "function_call" for item in response.output)
-    reason = "length" if kind == "response.incomplete" else "tool_calls" if called else "stop"
-    told = {"reason": reason, "usage": counted, "model": response.model or model, "cost": None}
+    usage = answer.usage
+    counted = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+    told = {"reason": answer.finish_reason, "usage": counted, "model": answer.model, "cost": answer.cost}
     stream({"type": "finish", **told})
 
 

@@ -64,7 +64,7 @@ def _models() -> None:
         if scope is None or isinstance(model, DurableModel):
             return model
         timeout = getattr(get_settings(agent, run_config), "timeout", None)
-        return DurableModel(model, scope, agent.name, timeout)
+        return DurableModel(model, scope, agent.name, run_config.model_provider, timeout)
 
     def settings_without_deadline(agent: Any, run_config: Any) -> Any:
         settings = get_settings(agent, run_config)
