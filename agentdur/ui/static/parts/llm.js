@@ -23,7 +23,7 @@ export function ModelTurn({ step, run }) {
       <${Fact} name="Cost" value=${money(meta.cost)} />
       <${Fact} name="Latency" value=${span(meta.latency_ms)} />
       <${Fact} name="First token" value=${span(meta.first_token_ms)} />
-      <${Fact} name="Ended" value=${value?.finish_reason} />
+      <${Fact} name="Ended" value=${value?.finish_reason ?? meta.finish_reason} />
       <${Fact} name="Why this model" value=${meta.why} />
     </dl>
     <div class="segments" role="group" aria-label="Parts of the turn">
