@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -302,6 +303,22 @@ async def test_a_fork_with_another_result_is_compared_with_its_origin(view: View
     await changed.locator("button").click()
     await view.sees(".diff .added", "Oslo")
     await view.sees(".pairrow.differs", "Oslo: 14 °C")  # it has run on from there
+
+
+async def test_a_page_goes_on_after_a_request_that_failed(view: View):
+    failed: list[str] = []
+
+    async def fail_once(request: Any) -> None:
+        if request.request.url in failed:
+            await request.continue_()
+        else:
+            failed.append(request.request.url)
+            await request.fulfill(status=404, body="")
+
+    await view.page.route("**/rows?*", fail_once)
+    await view.open("/compare?a={trip}&b={complaint}")
+    await view.sees(".pairrow.differs", "planner")
+    assert len(failed) == 2
 
 
 async def test_a_key_shows_who_holds_it_and_who_waits(view: View):

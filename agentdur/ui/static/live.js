@@ -1,6 +1,6 @@
 // One run, kept up to date: its record, its journal, and what its steps say while they run.
 import { batch, signal } from "./html.js";
-import { get, seg } from "./api.js";
+import { get, poll, seg } from "./api.js";
 import { Journal } from "./parts/journal.js";
 
 const TOGETHER_MS = 40;
@@ -113,6 +113,20 @@ export class Run {
       this.#take(rows, run);
       if (rows.length < 500) return run.status === "completed";
     }
+  }
+
+  /** Ask again and again until it has ended, also after a request that failed; answers what stops it. */
+  keep(seconds) {
+    const stop = poll(seconds, async () => {
+      try {
+        const over = await this.refresh();
+        this.error.value = null;
+        if (over) stop();
+      } catch (error) {
+        this.error.value = error;
+      }
+    });
+    return stop;
   }
 
   #say({ run, data }) {

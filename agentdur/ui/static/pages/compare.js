@@ -1,6 +1,5 @@
 // Two runs side by side: rows aligned, what differs marked, and what each took and cost.
 import { html, useEffect, useMemo, useState } from "../html.js";
-import { poll } from "../api.js";
 import { href, route, setQuery } from "../router.js";
 import { count, line, money, ms, short, span } from "../format.js";
 import { Status, ended } from "../parts/status.js";
@@ -11,6 +10,8 @@ import { answerLine, verdictLine } from "../parts/step.js";
 import { asText } from "../parts/value.js";
 import { Diff } from "../parts/diff.js";
 import { Run } from "../live.js";
+
+const SECONDS = 1.5;
 
 export function ComparePage() {
   const { query } = route.value;
@@ -32,11 +33,7 @@ function Choose({ a, b }) {
 
 function useRun(id) {
   const run = useMemo(() => new Run(id), [id]);
-  useEffect(() => {
-    let stop = () => {};
-    stop = poll(1.5, async () => (await run.refresh().catch((error) => (run.error.value = error))) && stop());
-    return () => stop();
-  }, [run]);
+  useEffect(() => run.keep(SECONDS), [run]);
   return run;
 }
 

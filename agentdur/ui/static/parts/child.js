@@ -1,6 +1,5 @@
 // A child run inside its caller's journal, on the same time axis.
 import { html, useEffect, useMemo } from "../html.js";
-import { poll } from "../api.js";
 import { href } from "../router.js";
 import { count, money, short } from "../format.js";
 import { Run } from "../live.js";
@@ -11,12 +10,7 @@ const SECONDS = 1.5;
 
 export function Child({ id, scale, depth }) {
   const run = useMemo(() => new Run(id), [id]);
-  useEffect(() => {
-    let stop = () => {};
-    stop = poll(SECONDS, async () => (await run.refresh().catch((error) => (run.error.value = error))) &&
-      stop());
-    return () => stop();
-  }, [run]);
+  useEffect(() => run.keep(SECONDS), [run]);
   const about = run.about.value, version = run.version.value;
   if (!about) return html`<p class="soft small">${run.error.value ? run.error.value.message : "…"}</p>`;
   const { sums } = run.journal;
