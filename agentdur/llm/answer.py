@@ -18,6 +18,8 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     arguments: str = ""
+    cut: bool = False
+    """The answer ended within this call, or may have: it was too long, or somebody's filter ended it."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +51,11 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     request_id: str = ""
 
     @property
+    def cut(self) -> bool:
+        """The model did not come to its end."""
+        return self.finish_reason in ("length", "content_filter")
+
+    @property
     def text(self) -> str:
         """What the model said; empty when it only called tools."""
         return self.message.get("content") or ""
@@ -56,13 +63,15 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     @property
     def tool_calls(self) -> list[ToolCall]:
         """The tools the model wants run, in its order."""
+        calls = self.message.get("tool_calls") or ()
         return [
             ToolCall(
                 id=call["id"],
                 name=(call.get("function") or {}).get("name") or "",
                 arguments=(call.get("function") or {}).get("arguments") or "",
+                cut=self.cut and number == len(calls),
             )
-            for call in self.message.get("tool_calls") or ()
+            for number, call in enumerate(calls, 1)
         ]
 
     def parsed(self, type_: type[T]) -> T:

@@ -31,7 +31,7 @@ class Form:
         try:
             answer.parsed(self.type)
         except ValueError as misfit:
-            return str(misfit)
+            return f"it was cut off before its end, so say less ({misfit})" if answer.cut else str(misfit)
         return None
 
 

@@ -14,6 +14,8 @@ from agentdur.tools.key import set_key
 from agentdur.tools.text import Misfit, ToolError, told
 from agentdur.tools.tool import Tool
 
+CUT = "your answer was cut off before these arguments were whole. Nothing was run; ask again, in fewer words."
+
 
 async def run_unjournaled(calls: Sequence[ToolCall], known: Mapping[str, Tool]) -> list[str]:
     """The answers, in the order of the calls; a TerminalError when all have ended."""
@@ -48,7 +50,9 @@ def understood(one: ToolCall, known: Mapping[str, Tool]) -> tuple[Tool, Mapping[
     if tool is None:
         names = ", ".join(sorted(known)) or "none"
         raise Misfit(f"there is no tool '{one.name}'. The tools are: {names}.")
+    if one.cut and not one.arguments.strip():  # nothing would pass for no arguments
+        raise Misfit(CUT)
     try:
         return tool, tool.read(one.arguments)
     except Misfit as misfit:
-        raise Misfit(f"these arguments do not fit. {misfit}") from misfit
+        raise Misfit(CUT if one.cut else f"these arguments do not fit. {misfit}") from misfit
