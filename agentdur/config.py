@@ -58,6 +58,8 @@ ENV_PREFIX: Final = "AGENTDUR_"
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["text", "json"]
 OtelContent: TypeAlias = Literal["none", "errors", "all"]
+PayloadRole: TypeAlias = Literal["viewer", "operator", "admin", "nobody"]
+SqlRole: TypeAlias = Literal["viewer", "operator", "admin"]
 OnMaxAttempts: TypeAlias = Literal["pause", "kill"]
 
 
@@ -87,6 +89,19 @@ class Settings(Struct, frozen=True, kw_only=True):
             ORIGINS_OR_ALL, "Web pages that may call the ingress; none: on loopback this machine's, else all."
         ),
     ] = ()
+    access_file: Annotated[
+        str | None, Setting(FILE, "Tokens with roles (TOML); without one nobody is asked who he is.")
+    ] = None
+    payload_role: Annotated[
+        PayloadRole,
+        Setting(one_of("viewer", "operator", "admin", "nobody"), "The least role that sees payloads."),
+    ] = "operator"
+    sql_role: Annotated[
+        SqlRole, Setting(one_of("viewer", "operator", "admin"), "The least role that may ask in SQL.")
+    ] = "admin"
+    admin_token: Annotated[
+        str | None, Setting(SECRET, "What commands show to the admin port of a server that asks for it.")
+    ] = None
     inactivity_timeout: Annotated[
         timedelta, Setting(DURATION, "An attempt that waits this long is asked to suspend.")
     ] = timedelta(minutes=1)

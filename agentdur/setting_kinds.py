@@ -128,7 +128,10 @@ def one_of(*words: str) -> Kind:
 
 TEXT = Kind("text", _read_text)
 STORE = Kind("sqlite:///FILE or memory://", _read_text, lambda url: _PASSWORD.sub(r"\1***@", url))
-FILE = Kind("a file name", lambda value: None if value is None else _read_text(value), lambda v: v or "none")
+FILE = Kind(
+    "a file name, or none", lambda value: None if value in (None, "none") else _read_text(value),
+    lambda v: v or "none",
+)  # fmt: skip
 
 
 def _read_url(value: Any) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any
 
@@ -30,9 +31,11 @@ from agentdur.admin.search import search_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
 from agentdur.admin.state import state_routes
-from agentdur.core.errors import CrossSite, UnknownHost
+from agentdur.core.access import Access
+from agentdur.core.errors import CrossSite, NotAllowed, NotSignedIn, PayloadsHidden, UnknownHost
 from agentdur.core.ports import Engine
 from agentdur.core.visitors import SAFE_METHODS, Visitors
+from agentdur.observe.redaction import hiding
 from agentdur.runtime.remote.deployments import Deployments
 
 OPENAPI_PATH = "/openapi"
@@ -41,6 +44,7 @@ DOCS_PATH = "/docs"
 NOTHING_MOUNTED: Mapping[str, ASGIApp] = {}
 
 ASKED_VERSION = "agentdur.admin_version"
+CALLER = "agentdur.caller"
 _VERSIONED = re.compile(r"/v(\d{1,4})(?=/|$)")
 
 
@@ -54,6 +58,7 @@ class Admin(FastAPI):
     """FastAPI behind a door that refuses strangers' pages and takes the version off the path."""
 
     visitors: Visitors
+    access: Access | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -67,9 +72,26 @@ class Admin(FastAPI):
                 return
             scope = {**scope, "path": scope["path"][match.end() :] or "/", ASKED_VERSION: version}
             scope.pop("raw_path", None)
-        if scope["type"] == "http":
-            scope, send = outward(scope, send)
-        await super().__call__(scope, receive, send)
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope, send = outward(scope, send)
+        try:
+            hidden = self._admit(scope)
+        except (NotSignedIn, NotAllowed, PayloadsHidden) as error:
+            await refusal(error)(scope, receive, send)
+            return
+        with hiding() if hidden else nullcontext():
+            await super().__call__(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> bool:
+        """Whether payloads are hidden from who asks. Nothing of a request is read before this."""
+        if self.access is None:
+            return False
+        authorization = dict(scope["headers"]).get(b"authorization")
+        admitted = self.access.admit(scope["method"], scope["path"], authorization)
+        scope[CALLER] = admitted.caller
+        return admitted.hidden
 
     def _turn_away(self, scope: Scope) -> Response | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -113,7 +135,7 @@ def create_admin(
         title="agentdur admin", version=settings.version, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH,
         redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    app.visitors = settings.visitors
+    app.visitors, app.access = settings.visitors, settings.access
     install_errors(app)
 
     @app.get("/health", tags=["server"])

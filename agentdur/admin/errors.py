@@ -27,9 +27,12 @@ from agentdur.core.errors import (
     DiscoveryFailed,
     JournalGone,
     KeyRequired,
+    NotAllowed,
     NotForWorkflows,
     NotRunning,
+    NotSignedIn,
     Overloaded,
+    PayloadsHidden,
     QueriesBusy,
     QueryFailed,
     QueryNotAllowed,
@@ -59,6 +62,9 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
     UnknownDeployment: HTTPStatus.NOT_FOUND,
     UnknownEntry: HTTPStatus.NOT_FOUND,
     CrossSite: HTTPStatus.FORBIDDEN,
+    NotSignedIn: HTTPStatus.UNAUTHORIZED,
+    NotAllowed: HTTPStatus.FORBIDDEN,
+    PayloadsHidden: HTTPStatus.FORBIDDEN,
     UnknownHost: HTTPStatus.FORBIDDEN,
     UnknownConversation: HTTPStatus.NOT_FOUND,
     DeploymentInUse: HTTPStatus.CONFLICT,
@@ -137,9 +143,10 @@ def status_of(error: AgentdurError) -> HTTPStatus:
 def refusal(error: AgentdurError) -> Response:
     """An error as an answer."""
     code = error.restate_code if isinstance(error, DiscoveryFailed) else None
-    return JSONResponse(
-        {"message": message_of(error), "restate_code": code}, status_of(error), {ERROR_HEADER: error.code}
-    )
+    headers = {ERROR_HEADER: error.code}
+    if isinstance(error, NotSignedIn):
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse({"message": message_of(error), "restate_code": code}, status_of(error), headers)
 
 
 def install_errors(app: FastAPI) -> None:

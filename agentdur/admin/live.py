@@ -27,6 +27,7 @@ from agentdur.core.errors import (
 )
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Engine, Stream, StreamEvent, Watch
+from agentdur.observe.redaction import hidden, marker
 
 INDEX_MAX = 2**31
 DIGITS_MAX = 10
@@ -192,7 +193,8 @@ class _Told:
         done, self._chunk = self._chunk, None
         for one in done.result():
             if one.kind == "chunk" and one.attempt:
-                yield event("chunk", {"run": one.run, "attempt": one.attempt, "data": one.data})
+                data = marker(_encode(one.data)) if hidden() else one.data
+                yield event("chunk", {"run": one.run, "attempt": one.attempt, "data": data})
             elif one.kind == "void":
                 yield event("void", {"run": one.run})
         if not done.result():  # it is over; the end of the invocation is told by its record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from agentdur.core.access import Access
 from agentdur.core.visitors import Visitors
 
 API_VERSION_MIN = 2
@@ -32,6 +33,8 @@ class AdminSettings(Struct, frozen=True, kw_only=True):
     ingress_endpoint: str = "http://127.0.0.1:8080/"
     version: str = "0"
     visitors: Visitors = Visitors()
+    access: Access | None = None
+    """Who may look and act; None: nobody is asked."""
 
 
 DEFAULTS = AdminSettings()

@@ -19,8 +19,10 @@ ACCEPT = {"accept": "application/json"}
 class AdminApi:
     """One server. Refused when it says no, NoServer and NotAnAdminApi when it is not there."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """`token`: says who asks, where the server wants to know."""
         self.url = url.rstrip("/")
+        self._headers = {**ACCEPT, **({"authorization": f"Bearer {token}"} if token else {})}
         self._client: httpx.Client | None = None
 
     def get(self, path: str, **query: Any) -> Any:
@@ -50,7 +52,7 @@ class AdminApi:
         """One connection for all questions; certificates are only read where they are checked."""
         if self._client is None:
             secure = self.url.startswith("https:")
-            self._client = httpx.Client(headers=ACCEPT, timeout=TIMEOUT_S, verify=secure)
+            self._client = httpx.Client(headers=self._headers, timeout=TIMEOUT_S, verify=secure)
         return self._client
 
     def _ask(self, method: str, path: str, query: dict[str, Any], body: Any = None) -> tuple[int, Any]:

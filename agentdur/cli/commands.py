@@ -7,6 +7,8 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
+import secrets
 import sys
 from functools import cache
 from pathlib import Path
@@ -44,6 +46,7 @@ from agentdur.cli.sessions import sessions
 from agentdur.cli.sql import Query, ask
 from agentdur.cli.state import state
 from agentdur.config import TABLE, installed_version, load_settings, shown
+from agentdur.core.access import TOKEN_PREFIX, read_tokens, written_token
 from agentdur.core.errors import AgentdurError, BadSetting
 
 app = typer.Typer(
@@ -79,9 +82,17 @@ AdminUrl = Annotated[
         "--admin-url", help="The server's admin API; default: where the settings put it.", show_default=False
     ),
 ]
+AdminToken = Annotated[
+    str | None,
+    typer.Option(
+        "--admin-token", help="Who asks. Better in AGENTDUR_ADMIN_TOKEN: others can see a command's options.",
+        show_default=False,
+    ),
+]  # fmt: skip
 
 
 CHAT_FILE = "agentdur-demo-chat.db"
+TOKEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @app.command()
@@ -171,9 +182,11 @@ def version() -> None:
 
 
 @app.command()
-def status(admin: AdminUrl = None, file: ConfigFile = None, as_json: Json = False) -> None:
+def status(
+    admin: AdminUrl = None, token: AdminToken = None, file: ConfigFile = None, as_json: Json = False
+) -> None:
     """Whether a server is up, its version, and what it serves."""
-    api = _api(admin, file)
+    api = _api(admin, file, token)
     api.get("/health")
     services = api.part("/services", "services")
     facts = api.get("/version")
@@ -183,6 +196,25 @@ def status(admin: AdminUrl = None, file: ConfigFile = None, as_json: Json = Fals
     say(f"agentdur {facts['version']} at {api.url}, ingress at {facts['ingress_endpoint']}")
     rows = [(one["name"], one["ty"], ", ".join(h["name"] for h in one["handlers"])) for one in services]
     say_table(("service", "type", "handlers"), rows)
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Whose it is: letters, digits, - and _.")],
+    *,
+    role: Annotated[Literal["viewer", "operator", "admin"], typer.Option(help="What it allows.")] = "viewer",
+    file: Annotated[Path, typer.Option(help="The access-file it is added to.")] = Path("access.toml"),
+) -> None:
+    """Make a token for the admin port. It is said once; the file keeps its hash."""
+    if not TOKEN_NAME.fullmatch(name):
+        raise BadArgument(f"{name!r} is no name: letters, digits, - and _")
+    known = file.read_text(encoding="utf-8") if file.exists() else ""
+    if any(name == one for one, _, _ in read_tokens(known).known):
+        raise BadArgument(f"{file} has a token for {name} already: remove it there first")
+    made = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    with file.open("a", encoding="utf-8") as written:
+        written.write(("\n" if known else "") + written_token(name, role, made))
+    say(made)
 
 
 @app.command()
@@ -207,13 +239,14 @@ def sql(
     query: Query,
     *,
     admin: AdminUrl = None,
+    token: AdminToken = None,
     file: ConfigFile = None,
     as_json: Json = False,
     watch: Watch = False,
     every: Every = EVERY,
 ) -> None:
     """Ask the tables of `POST /query`: sys_invocation, sys_journal, state and the others."""
-    api = _api(admin, file)
+    api = _api(admin, file, token)
     present(lambda: ask(api, query), as_json=as_json, watch=watch, every=every)
 
 
@@ -231,17 +264,21 @@ def mcp(
         typer.Option(metavar="PORT", help="Streamable HTTP on this machine's port, not stdio."),
     ] = None,
     admin: AdminUrl = None,
+    token: AdminToken = None,
     file: ConfigFile = None,
 ) -> None:
     """Serve the admin API to coding agents by the Model Context Protocol: they list, read and fork runs."""
     if read_only and approve:
         raise BadArgument("--read-only and --approve exclude each other")
-    serve_mcp(_api(admin, file), read_only=read_only, approve=approve, port=http)
+    serve_mcp(_api(admin, file, token), read_only=read_only, approve=approve, port=http)
 
 
-def reach(context: typer.Context, admin_url: AdminUrl = None, file: ConfigFile = None) -> None:
+def reach(
+    context: typer.Context, admin_url: AdminUrl = None, admin_token: AdminToken = None,
+    file: ConfigFile = None,
+) -> None:  # fmt: skip
     """Which server the commands of a group ask."""
-    context.obj = _api(admin_url, file)
+    context.obj = _api(admin_url, file, admin_token)
 
 
 app.command()(endpoint)
@@ -278,8 +315,9 @@ def _tell(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def _api(url: str | None, file: Path | None) -> AdminApi:
-    return AdminApi(url or admin_url(load_settings(file=file).settings))
+def _api(url: str | None, file: Path | None, token: str | None) -> AdminApi:
+    settings = load_settings({"admin_token": token}, file=file).settings
+    return AdminApi(url or admin_url(settings), settings.admin_token)
 
 
 def _pairs(given: list[str] | None) -> dict[str, str]:

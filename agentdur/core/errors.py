@@ -420,6 +420,30 @@ class UnknownHost(CallerError):
     code = "AD0231"
 
 
+class NotSignedIn(CallerError):
+    """This server asks who you are. Send a token as `Authorization: Bearer …`, or set admin-token."""
+
+    code = "AD0232"
+
+
+class NotAllowed(CallerError):
+    """Your role does not allow that, and nothing was done. Ask somebody who has the role."""
+
+    code = "AD0233"
+
+
+class PayloadsHidden(CallerError):
+    """What handlers were given and gave is not for your role. Ask somebody who may see it."""
+
+    code = "AD0234"
+
+
+class BadAccess(CallerError):
+    """The file of tokens cannot be used. Correct what the message names, or leave access-file out."""
+
+    code = "AD0235"
+
+
 class BadTelemetry(CallerError):
     """Telemetry cannot be sent as it is set up. Correct the setting or the variable that is named."""
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
+from agentdur.core.errors import AgentdurError, NotAllowed, NotSignedIn, PayloadsHidden
 from agentdur.core.ports import Engine
-from agentdur.ingress.errors import unknown_service
+from agentdur.ingress.errors import engine_error, unknown_service
 from agentdur.ingress.front import Front
 from agentdur.ingress.openapi import openapi, openapi_of_all
-from agentdur.ingress.replies import Message, Receive, Scope, Send, cors
+from agentdur.ingress.replies import Message, Receive, Scope, Send, cors, send_reply
 from agentdur.ingress.requests import first_values
 from agentdur.ingress.settings import DEFAULTS, IngressSettings
 from agentdur.observe.observer import RequestObserver
@@ -38,7 +39,7 @@ class Ingress(FastAPI):
         observer: RequestObserver | None = None,
     ) -> None:  # fmt: skip
         super().__init__(title=TITLE, openapi_url=OPENAPI_PATH, docs_url=DOCS_PATH, redoc_url=None)
-        self._engine = engine
+        self._engine, self._settings = engine, settings
         hosted = frozenset(guest.prefix.encode() for guest in guests)
         self._front = Front(engine, settings, hosted, observer)
         self.add_api_route(f"{OPENAPI_PATH}/{{name}}", self._openapi_of, include_in_schema=False)
@@ -50,7 +51,12 @@ class Ingress(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
         elif not await self._front(scope, receive, send):
-            origin = first_values(scope["headers"]).get(b"origin")
+            headers = first_values(scope["headers"])
+            origin = headers.get(b"origin")
+            refused = self._refuses(scope, headers.get(b"authorization"))
+            if refused is not None:
+                await send_reply(send, engine_error(refused), origin)
+                return
 
             async def readable(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -58,6 +64,18 @@ class Ingress(FastAPI):
                 await send(message)
 
             await super().__call__(scope, receive, readable)
+
+    def _refuses(self, scope: Scope, authorization: bytes | None) -> AgentdurError | None:
+        """What is hosted here and at the admin port asks for the same role at both."""
+        path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
+        access = self._settings.access
+        if access is None or path.lstrip("/").partition("/")[0] not in self._settings.guarded:
+            return None
+        try:
+            access.admit(scope["method"], path, authorization)
+        except (NotSignedIn, NotAllowed, PayloadsHidden) as error:
+            return error
+        return None
 
     def openapi(self) -> dict[str, Any]:
         """The document of everything that is served now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from agentdur.core.access import Access
 from agentdur.core.visitors import Visitors
 
 MIB = 1024 * 1024
@@ -22,6 +23,9 @@ class IngressSettings(Struct, frozen=True, kw_only=True):
     stream_stall_ms: int = 30_000
     """A stream whose client takes nothing for so long is cut."""
     visitors: Visitors = Visitors(origins=None)
+    access: Access | None = None
+    """Who may use the guests in `guarded`; None: nobody is asked."""
+    guarded: frozenset[str] = frozenset()
 
 
 DEFAULTS = IngressSettings()

@@ -12,6 +12,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Row
 from agentdur.core.replay import describe as described
 from agentdur.core.state import FailedAttempt, Status
+from agentdur.observe.redaction import hidden, marker
 from agentdur.runtime.engine import Machine
 from agentdur.sdk.segment import STREAM
 
@@ -179,7 +180,20 @@ def meta_view(meta: str) -> dict[str, Any]:
     chunks = facts.get(STREAM)
     if isinstance(chunks, list):
         facts[STREAM] = {"chunks": len(chunks), "bytes": len(msgspec.json.encode(chunks))}
+    if hidden():
+        return {
+            name: fact if _is_known(name, fact) else marker(msgspec.json.encode(fact))
+            for name, fact in facts.items()
+        }
     return facts
+
+
+_NAMING = frozenset({"model", "asked", "conversation", "tools", "request_id", "tool", "approval", STREAM})
+"""What of a note names something, or counts."""
+
+
+def _is_known(name: str, fact: Any) -> bool:
+    return name in _NAMING or fact is None or isinstance(fact, bool | int | float)
 
 
 def outcome_view(outcome: j.Outcome, preview: int = PREVIEW_BYTES_MAX) -> dict[str, Any]:
@@ -233,7 +247,9 @@ def waiting_for(awaiting: j.Awaiting | None) -> list[str] | None:
 
 
 def payload(value: bytes, preview: int = PREVIEW_BYTES_MAX) -> Any:
-    """JSON when it is JSON, else text, else a count of bytes."""
+    """JSON when it is JSON, else text, else a count of bytes; a marker for who may not see it."""
+    if hidden():
+        return marker(value)
     if len(value) > preview:
         return {"bytes": len(value), "preview": value[:200].decode("utf-8", "replace")}
     if not value:

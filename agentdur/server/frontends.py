@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from fastapi import APIRouter
+from msgspec.structs import replace
 from starlette.types import ASGIApp, Send
 
 from agentdur.admin.app import create_admin
@@ -21,16 +22,21 @@ from agentdur.ingress.openapi import openapi
 from agentdur.ingress.protocol import OneWrite
 from agentdur.ingress.replies import send_reply
 from agentdur.runtime.owner import Engine
+from agentdur.server.access import access_of
 from agentdur.server.app import App
 from agentdur.server.parts import BACKLOG, ingress_settings, operators
 from agentdur.ui.app import PREFIX, serve_ui
 
+GUARDED = frozenset({"approvals"})
+"""Of those the ingress hosts, too: deciding is an operator's, wherever it is done. Chats are for users."""
 OPERATORS_SEE = frozenset({"approvals", "sessions"})
 
 
 def ingress_of(app: App, engine: Engine, settings: Settings, *, loopback: bool = False) -> ASGIApp:
     """Where callers come. `loopback`: none but those of this machine do."""
-    limits = ingress_settings(settings, loopback=loopback)
+    limits = replace(
+        ingress_settings(settings, loopback=loopback), access=access_of(settings), guarded=GUARDED
+    )  # fmt: skip
     return create_ingress(engine, limits, guests_of(app, engine), app.telemetry)
 
 
@@ -40,6 +46,7 @@ def admin_of(app: App, engine: Engine, settings: Settings, endpoint: str, *, loo
         ingress_endpoint=endpoint,
         version=installed_version(),
         visitors=operators(settings, loopback=loopback),
+        access=access_of(settings),
     )
     return create_admin(
         engine, about, openapi=openapi, deployments=engine.deployments, mounts={PREFIX: serve_ui},

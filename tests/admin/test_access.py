@@ -1,0 +1,206 @@
+"""Access at the admin port: no route without a role, no act or payload without the right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Mount, compile_path
+
+from agentdur import App
+from agentdur.admin.rules import own_rules
+from agentdur.config import Settings
+from agentdur.core.access import Role, Rule, pattern_of, written_token
+from agentdur.sdk.client import EngineClient
+from agentdur.server.access import GUEST_RULES, TokenFile
+from agentdur.server.frontends import admin_of, ingress_of
+from agentdur.sessions import chat
+from tests.admin.conftest import quick, room, signup, wait, work
+from tests.support.routes import every_route
+from tests.support.stage import until_it_is
+
+TOKENS = {role: f"adt_{role}_0123456789abcdef" for role in ("viewer", "operator", "admin")}
+RULES = (*own_rules(Role.ADMIN), *GUEST_RULES)
+SECRET = "the patient is called Ada"
+
+
+async def talk(ctx: Any, messages: list[dict[str, Any]]) -> str:
+    return "yes"
+
+
+class Guarded:
+    """A server with three tokens, as each of their owners sees it."""
+
+    def __init__(self, admin: Starlette, ingress: Any, client: EngineClient) -> None:
+        self.admin, self.client = admin, client
+        self.callers = {
+            role: httpx.AsyncClient(
+                transport=httpx.ASGITransport(admin), base_url="http://localhost",
+                headers={"authorization": f"Bearer {token}", "accept": "application/json"},
+            )
+            for role, token in TOKENS.items()
+        }  # fmt: skip
+        self.nobody = httpx.AsyncClient(transport=httpx.ASGITransport(admin), base_url="http://localhost")
+        self.ingress = httpx.AsyncClient(transport=httpx.ASGITransport(ingress), base_url="http://localhost")
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[Guarded]:
+    file = tmp_path / "access.toml"
+    file.write_text("".join(written_token(role, role, token) for role, token in TOKENS.items()))
+    app = App([work, room, signup, chat(talk, name="Parrot")])
+    settings = Settings(access_file=str(file))
+    async with app.running("memory://", settings=settings, expose_metrics=True) as engine:
+        admin: Any = admin_of(app, engine, settings, "http://x/", loopback=True)
+        yield Guarded(admin, ingress_of(app, engine, settings), EngineClient(engine))
+
+
+def routes(app: Starlette) -> set[tuple[str, str]]:
+    """(method, path) of all that is answered; what is mounted is asked by GET, whatever is below."""
+    found = set()
+    for route in every_route(app):
+        if isinstance(getattr(route, "original_route", route), Mount):
+            found.add(("GET", f"{route.path}/{{path:path}}"))
+            continue
+        found |= {(method, route.path) for method in route.methods or () if method != "HEAD"}
+    return found
+
+
+def undeclared(app: Starlette, rules: Iterable[Rule]) -> set[tuple[str, str]]:
+    return routes(app) - {(rule.method, rule.path) for rule in rules}
+
+
+async def test_every_route_has_a_role_and_every_rule_a_route(guarded: Guarded):
+    assert len(routes(guarded.admin)) > 60
+    assert undeclared(guarded.admin, RULES) == set()
+    assert {(rule.method, rule.path) for rule in RULES} - routes(guarded.admin) == set()
+
+
+async def test_a_route_without_a_role_is_noticed_and_is_the_admin_s_alone(guarded: Guarded):
+    async def forgotten(request: Any) -> Response:
+        return Response("done")
+
+    guarded.admin.add_route("/forgotten", forgotten, ["POST"])
+    assert undeclared(guarded.admin, RULES) == {("POST", "/forgotten")}
+    answers = {role: (await one.post("/forgotten")).status_code for role, one in guarded.callers.items()}
+    assert answers == {"viewer": 403, "operator": 403, "admin": 200}
+
+
+def test_rules_are_read_as_the_router_reads_paths():
+    samples = [
+        "/invocations/a",
+        "/invocations/a/b",
+        "/invocations/",
+        "/services/a b/state",
+        "/ui/",
+        "/ui/a/b",
+    ]
+    for rule in RULES:
+        router, ours = compile_path(rule.path)[0], pattern_of(rule.path)
+        for path in [*samples, rule.path, rule.path + "/", rule.path.replace("{", "").replace("}", "")]:
+            assert bool(router.match(path)) == bool(ours.fullmatch(path)), (rule.path, path)
+
+
+async def test_without_a_token_nothing_is_told_but_that_the_server_lives(guarded: Guarded):
+    public = set()
+    for method, path in routes(guarded.admin):
+        for prefix in ("", "/v4"):
+            given = await guarded.nobody.request(method, prefix + path.replace("{", "").replace("}", ""))
+            if given.status_code != 401:
+                public.add(path)
+            else:
+                assert given.headers["www-authenticate"] == "Bearer"
+                assert given.headers["x-agentdur-error"] == "AD0232"
+    assert public == {"/", "/health", "/ui", "/ui/{path:path}", "/approvals/{id}/link/{token}"}
+
+
+async def test_who_only_looks_changes_nothing_by_any_route(guarded: Guarded):
+    may = {("POST", "/internal/services/{service}/serdes/decode/{name:path}")}
+    for method, path in sorted(routes(guarded.admin)):
+        if method == "GET" or (method, path) in may or "/link/" in path:
+            continue
+        for version in ("", "/v3"):
+            given = await guarded.callers["viewer"].request(
+                method, version + path.replace("{", "").replace("}", "")
+            )
+            assert (given.status_code, given.headers["x-agentdur-error"]) == (403, "AD0233"), (method, path)
+
+
+async def test_each_role_does_what_is_its_own(guarded: Guarded):
+    sent = await guarded.client.service_send(wait)
+    id, (viewer, operator, admin) = sent.invocation_id, guarded.callers.values()
+
+    async def status() -> str:
+        return str((await viewer.get(f"/invocations/{id}")).json()["status"])
+
+    await until_it_is(status, "running")
+    assert (await viewer.patch(f"/invocations/{id}/kill")).status_code == 403
+    assert await status() == "running"
+    assert (await operator.patch(f"/invocations/{id}/kill")).status_code == 200
+    query = {"query": "SELECT id FROM sys_invocation"}
+    state = {"object_key": "k", "new_state": {"n": "1"}}
+    for path, body in (("/query", query), ("/services/Room/state", state)):
+        refused = await operator.post(path, json=body)
+        assert (refused.status_code, "operator is operator, not admin" in refused.json()["message"]) == (
+            403,
+            True,
+        )
+        assert (await admin.post(path, json=body)).status_code in (200, 202)
+
+
+async def test_payloads_are_markers_for_who_may_not_see_them(guarded: Guarded):
+    """In lists, in one run, in its rows, in one entry, in events; what cannot be marked is refused."""
+    one, same = [await guarded.client.service_send(quick, SECRET) for _ in range(2)]
+    for sent in (one, same):
+        await guarded.client.attach(sent.invocation_id)
+    viewer, operator = guarded.callers["viewer"], guarded.callers["operator"]
+    paths = [
+        "/invocations",
+        *(f"/invocations/{one.invocation_id}{end}" for end in ("", "/rows", "/live", "/entries/0")),
+    ]
+    for path in paths:
+        assert SECRET in (await operator.get(path)).text, path
+        given = await viewer.get(path)
+        assert (given.status_code, SECRET in given.text) == (200, False), path
+        assert '"redacted":true' in given.text
+    outputs = [one["output"] for one in (await viewer.get("/invocations")).json()["invocations"]]
+    assert outputs[0] == outputs[1]
+    assert outputs[0]["bytes"] == len(json.dumps(SECRET))
+    for path in ("/services/Room/state?object_key=k", "/search?q=patient", "/sessions", "/approvals"):
+        refused = await viewer.get(path)
+        assert (refused.status_code, refused.headers["x-agentdur-error"]) == (403, "AD0234"), path
+        assert (await operator.get(path)).status_code == 200
+
+
+async def test_approvals_ask_for_the_same_role_at_the_ingress(guarded: Guarded):
+    """Links are keys of their own, handlers are called as ever."""
+    for path, status in (("/approvals", 401), ("/approvals/x", 401), ("/%61pprovals", 400)):
+        assert (await guarded.ingress.get(path)).status_code == status, path
+    assert (await guarded.ingress.post("/approvals/x/approve", json={})).status_code == 401
+    as_viewer = {"authorization": f"Bearer {TOKENS['viewer']}"}
+    assert (await guarded.ingress.post("/approvals/x/approve", json={}, headers=as_viewer)).status_code == 403
+    as_operator = {"authorization": f"Bearer {TOKENS['operator']}"}
+    assert (await guarded.ingress.get("/approvals", headers=as_operator)).status_code == 200
+    assert (await guarded.ingress.get("/approvals/x/link/y")).status_code not in (401, 200)
+    assert (await guarded.ingress.post("/Work/step")).json() == "one"
+
+
+def test_a_token_is_taken_away_while_the_server_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    file = tmp_path / "access.toml"
+    kept, gone = TOKENS["admin"], TOKENS["viewer"]
+    file.write_text(written_token("a", "admin", kept) + written_token("b", "viewer", gone))
+    tokens = TokenFile(str(file))
+    assert tokens.tokens().caller(gone)
+    file.write_text(written_token("a", "admin", kept))
+    assert tokens.tokens().caller(gone) is None
+    file.write_text("broken =")
+    assert tokens.tokens().caller(kept), "nobody is locked out by a slip of the pen"
+    assert "AD0235" in caplog.text
+    file.write_text(written_token("b", "viewer", gone))
+    assert tokens.tokens().caller(kept) is None
