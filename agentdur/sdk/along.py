@@ -6,7 +6,8 @@ Rules of this file:
 2. What an invocation was called under holds for the calls it makes, unless its code says more.
 3. An invocation begins in whatever context its engine happens to be in: what is said here holds for the
    attempt that said it, and for no other.
-4. From outside nobody is called under a budget: the ingress takes the header away.
+4. From outside nobody is called under a budget, whatever is sent along. Our ingress takes the header away;
+   that of a Restate server does not, but says of each request that it came from there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.branch import current_branch
 
 BUDGETS = "x-agentdur-budgets"
+FROM_OUTSIDE = "x-restate-ingress-path"
+"""An ingress puts it before a request's own headers; a call between handlers has it if code passes it on."""
 _OWN: ContextVar[tuple[object, str] | None] = ContextVar("agentdur_along", default=None)
 _INTERNAL = "agentdur."
 
@@ -37,7 +40,13 @@ def along(budgets: str) -> Iterator[None]:
 
 def inherited(headers: Headers) -> str | None:
     """What an invocation was called under."""
-    return next((value for name, value in headers if name == BUDGETS), None)
+    said = None
+    for name, value in headers:
+        if name == FROM_OUTSIDE:
+            return None
+        if name == BUDGETS and said is None:
+            said = value
+    return said
 
 
 def with_along(attempt: Attempt, service: str, headers: Headers) -> Headers:
@@ -48,4 +57,5 @@ def with_along(attempt: Attempt, service: str, headers: Headers) -> Headers:
         said = inherited(called_with)
     if said is None or service.startswith(_INTERNAL):
         return headers
-    return (*(pair for pair in headers if pair[0] != BUDGETS), (BUDGETS, said))
+    passed_on = (pair for pair in headers if pair[0].lower() not in (BUDGETS, FROM_OUTSIDE))
+    return (*passed_on, (BUDGETS, said))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,8 +21,9 @@ from tests.http.reference_server import find_binary, free_ports, stop, wait_unti
 from tests.support import warm
 
 BINARY = find_binary()
+PARTITIONS = 2
 IMPATIENT = {
-    "RESTATE_GOSSIP_SUSPECT_INTERVAL": "500ms",
+    "RESTATE_GOSSIP_SUSPECT_INTERVAL": "1500ms",
     "RESTATE_ADMIN__HEARTBEAT_INTERVAL": "500ms",
     "RESTATE_BIFROST__SEAL_RETRY_INTERVAL": "500ms",
     "RESTATE_BIFROST__REPLICATED_LOGLET__STORE_TIMEOUT": "500ms..5s",
@@ -87,7 +89,8 @@ class Cluster:
             "RESTATE_BIND_ADDRESS": f"127.0.0.1:{self.node_ports[node]}",
             "RESTATE_ADVERTISED_ADDRESS": addresses[node],
             "RESTATE_LISTEN_MODE": "tcp", "RESTATE_BASE_DIR": str(self.folder / f"restate{node}"),
-            "RESTATE_DEFAULT_NUM_PARTITIONS": "2", "RESTATE_DEFAULT_REPLICATION": str(min(self.nodes, 2)),
+            "RESTATE_DEFAULT_NUM_PARTITIONS": str(PARTITIONS),
+            "RESTATE_DEFAULT_REPLICATION": str(min(self.nodes, 2)),
             "RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT": self.inactivity,
             "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "256 MiB", "DO_NOT_TRACK": "1",
         } | IMPATIENT | ({} if self.nodes_die else PATIENT)  # fmt: skip
@@ -142,6 +145,17 @@ class Cluster:
         answer = self.admin.post("/deployments", json=body)
         assert answer.status_code == 201, answer.text
         wait_until_up(*(f"{client.base_url}/restate/health" for client in self.clients))
+        until(self._led, "a leader of every partition")
+
+    def _led(self) -> bool:
+        """All nodes are there, and each partition has its leader."""
+        leaders = 0
+        for port in self.node_ports:
+            metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+            found = re.search(r"^restate_num_active_partition_leaders\{.*\} (\d+)", metrics, re.MULTILINE)
+            leaders += int(found[1]) if found else 0
+        members = self.admin.get("/cluster-health").json()["metadata_cluster_health"]
+        return leaders == PARTITIONS and (members is None or len(members["members"]) == self.nodes)
 
     def call(self, path: str, body: Any = None) -> Any:
         """The answer of a handler."""

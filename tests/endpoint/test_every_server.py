@@ -47,7 +47,8 @@ def test_every_operation_works_wherever_the_journal_is(c: Cluster, tmp_path: Pat
     assert c.call("/EpSvc/branches", {"count": 4, "seconds": 0.02}) == [0, 10, 20, 30]
     assert c.call("/EpSvc/caller", "ann") == ["ann!", "ann!", 5, 7]
     assert c.client.post("/EpSvc/fails").status_code == 418
-    assert c.call("/EpSvc/flaky", str(tmp_path / "tries")) == 3
+    tries = c.call("/EpSvc/flaky", str(tmp_path / "tries"))
+    assert tries == 3 or (c.nodes > 1 and tries > 3)  # a new leader begins the try that is under way again
     assert c.call("/EpSvc/racer") == "hare"
     number, uuid, now = c.call("/EpSvc/same_again")
     assert 0 <= number < 1

@@ -5,24 +5,18 @@ mode, and the endpoint starts with its imports made (tests/support/warm.py)."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from msgspec.structs import replace
 
-from agentdur.testing.scripted_llm import ScriptedLLM, Turn, requests
 from examples.agents import demo_world
 from tests.agents.stories import STORIES, Story, says
 from tests.agents.test_patterns import matches
-from tests.endpoint.cluster import MODES, Cluster, cluster, until
+from tests.endpoint.cluster import MODES, until
+from tests.endpoint.world import World, agree, questions, result, world
 from tests.openai_agents.test_example import CONVERSATION as OPENAI_AGENTS
 from tests.support import warm
 
@@ -36,66 +30,12 @@ ELSEWHERE = {
 }
 """Examples that are no single call; where they are run."""
 ANSWERED_MS = 300
-TRIES_SECONDS_MAX = 120
-
-
-class World:
-    """A cluster whose endpoint serves every example, and the model they ask."""
-
-    def __init__(self, c: Cluster, llm: ScriptedLLM, mode: str) -> None:
-        self.c, self.llm, self.mode = c, llm, mode
-        self._seen = 0
-
-    def plays(self, *turns: Turn) -> None:
-        """From now on the model says this."""
-        self.llm.replace(list(turns) or [Turn(text="never asked")])
-        self._seen = len(self.outcomes())
-
-    def outcomes(self) -> list[str]:
-        return [entry.outcome for entry in requests(self.llm.ledger())]
-
-    @property
-    def answered(self) -> int:
-        """Answers of the model that were paid for since it plays."""
-        return self.outcomes()[self._seen :].count("answered")
-
-
-@contextmanager
-def played() -> Iterator[ScriptedLLM]:
-    """A scripted model on a loop of its own."""
-    pytest.importorskip("litellm")
-    made: list[ScriptedLLM] = []
-    up, over = threading.Event(), threading.Event()
-
-    async def main() -> None:
-        async with ScriptedLLM([Turn(text="never asked")]) as llm:
-            made.append(llm)
-            up.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
-    thread.start()
-    assert up.wait(30)
-    try:
-        yield made[0]
-    finally:
-        over.set()
-        thread.join(10)
-
-
-@contextmanager
-def world(folder: Path, mode: str, *, nodes_die: bool = False) -> Iterator[World]:
-    with played() as llm:
-        environment = demo_world.environment_for("openai/scripted", llm.base_url, folder / "ledger")
-        environment["AGENT_MODEL"] = "openai/scripted"
-        how: Any = {"imported": warm.FRAMEWORKS, "nodes_die": nodes_die}
-        with cluster(folder, mode, ALL, **how, **environment) as c:
-            yield World(c, llm, mode)
 
 
 @pytest.fixture(scope="module", params=list(MODES))
 def w(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("examples"), request.param) as made:
+    folder = tmp_path_factory.mktemp("examples")
+    with world(folder, request.param, ALL, imported=warm.FRAMEWORKS) as made:
         yield made
 
 
@@ -115,29 +55,7 @@ def test_an_example_does_what_it_says_wherever_the_journal_is(w: World, story: S
     w.plays(*story.turns)
     answer = w.c.call(path_of(story), story.given)
     assert matches(answer, story.answer), answer
-    assert w.answered == story.model_calls
-
-
-def questions(c: Cluster) -> set[str]:
-    """The ids of approvals; agentdur's own inbox is not there on another server, its objects are."""
-    if c.nodes:
-        found = c.sql("select service_key from state where service_name = 'agentdur.Approval'")
-        return {str(row["service_key"]) for row in found}
-    return {one["id"] for one in c.client.get("/approvals").json()["approvals"]}
-
-
-def agree(w: World, before: set[str]) -> str:
-    """Somebody says yes to the question that comes up; what was asked."""
-    (asked,) = until(lambda: questions(w.c) - before, "the question")
-    if w.c.nodes:
-        record = w.c.call(f"/agentdur.Approval/{asked}/show")
-        decision = {"approved": True, "digest": record["digest"], "by": "somebody"}
-        assert w.c.call(f"/agentdur.Approval/{asked}/decide", decision)["status"] == "approved"
-    else:
-        record = w.c.client.get(f"/approvals/{asked}").json()
-        decision = {"digest": record["digest"], "by": "somebody"}
-        assert w.c.client.post(f"/approvals/{asked}/approve", json=decision).status_code == 200
-    return str(record["question"])
+    w.has_answered(story.model_calls, story.at_most)
 
 
 def test_a_person_decides_wherever_the_journal_is(w: World):
@@ -175,28 +93,13 @@ def test_a_new_message_cancels_the_answer_to_the_old_one(w: World):
     assert "Short." in str(answer)
 
 
-def result(w: World, invocation: str) -> httpx.Response:
-    """Of any node that answers, as often as it takes."""
-    deadline, tries = time.monotonic() + TRIES_SECONDS_MAX, 0
-    while True:
-        tries += 1
-        port = w.c.ingress_ports[tries % len(w.c.ingress_ports)]
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/restate/invocation/{invocation}/attach", timeout=30)
-            if answer.status_code == 200:
-                return answer
-        except httpx.HTTPError:
-            pass  # a node that is dead, or has lost the one it asked
-        assert time.monotonic() < deadline, f"{invocation} did not end"
-        time.sleep(0.2)
-
-
 @pytest.mark.parametrize("mode", ["in process", "http2", "three nodes"])
 def test_all_examples_at_once_survive_a_kill(mode: str, tmp_path: Path):
     """Of the process of the handlers, or of a node of the cluster, while the models think. What was answered
     and stored is not paid again."""
     stories = list({story.example: story for story in STORIES}.values())
-    with world(tmp_path, mode, nodes_die=mode == "three nodes") as w:
+    dying = mode == "three nodes"
+    with world(tmp_path, mode, ALL, imported=warm.FRAMEWORKS, nodes_die=dying) as w:
         slower = [
             replace(turn, delay_ms=turn.delay_ms or ANSWERED_MS) for one in stories for turn in one.turns
         ]
