@@ -72,6 +72,7 @@ async def test_a_ledger_outlives_its_killed_server_and_the_next_one_counts_on(tm
         asking = asyncio.create_task(ask(llm))
         await eventually(lambda: len(read_ledger(path)) == 1)
         assert said(await ask(llm)) == "Hello"
+        await eventually(lambda: outcomes(llm.ledger()) == [None, "answered"])  # who is answered may be first
         port = int(llm.url.rpartition(":")[2])
         llm.kill()
         with pytest.raises(httpx.TransportError):
