@@ -18,6 +18,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from agentdur.admin.audit import audited
 from agentdur.admin.batch import batch_routes
 from agentdur.admin.deployments import deployments_routes
 from agentdur.admin.document import with_errors
@@ -25,13 +26,14 @@ from agentdur.admin.door import outward
 from agentdur.admin.errors import install_errors, refusal
 from agentdur.admin.invocations import invocations_routes
 from agentdur.admin.live import live_routes
+from agentdur.admin.login import Sessions, login_routes, session_in
 from agentdur.admin.query import query_routes
 from agentdur.admin.runs import runs_routes
 from agentdur.admin.search import search_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
 from agentdur.admin.state import state_routes
-from agentdur.core.access import Access
+from agentdur.core.access import CALLER, Access
 from agentdur.core.errors import CrossSite, NotAllowed, NotSignedIn, PayloadsHidden, UnknownHost
 from agentdur.core.ports import Engine
 from agentdur.core.visitors import SAFE_METHODS, Visitors
@@ -44,7 +46,6 @@ DOCS_PATH = "/docs"
 NOTHING_MOUNTED: Mapping[str, ASGIApp] = {}
 
 ASKED_VERSION = "agentdur.admin_version"
-CALLER = "agentdur.caller"
 _VERSIONED = re.compile(r"/v(\d{1,4})(?=/|$)")
 
 
@@ -79,8 +80,9 @@ class Admin(FastAPI):
         try:
             hidden = self._admit(scope)
         except (NotSignedIn, NotAllowed, PayloadsHidden) as error:
-            await refusal(error)(scope, receive, send)
+            await refusal(error)(scope, receive, audited(scope, send, error))
             return
+        send = audited(scope, send)
         with hiding() if hidden else nullcontext():
             await super().__call__(scope, receive, send)
 
@@ -88,10 +90,10 @@ class Admin(FastAPI):
         """Whether payloads are hidden from who asks. Nothing of a request is read before this."""
         if self.access is None:
             return False
-        authorization = dict(scope["headers"]).get(b"authorization")
-        admitted = self.access.admit(scope["method"], scope["path"], authorization)
-        scope[CALLER] = admitted.caller
-        return admitted.hidden
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        said = headers.get(b"authorization"), session_in(headers)
+        scope[CALLER] = self.access.asks(*said)
+        return self.access.admit(scope["method"], scope["path"], *said).hidden
 
     def _turn_away(self, scope: Scope) -> Response | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -159,6 +161,7 @@ def create_admin(
         """The name of the cluster: one process is one cluster."""
         return {"cluster_name": "agentdur"}
 
+    app.include_router(login_routes(settings.access, settings.sessions or Sessions()))
     app.include_router(services_routes(engine, openapi))
     for ours in (
         state_routes, batch_routes, query_routes, invocations_routes, runs_routes, live_routes, search_routes,

@@ -17,6 +17,7 @@ def own_rules(sql: Role) -> tuple[Rule, ...]:
     public, view, act, admin = Role.PUBLIC, Role.VIEWER, Role.OPERATOR, Role.ADMIN
     return (
         Rule("GET", "/health", public), Rule("GET", "/", public),
+        Rule("GET", "/whoami", public), Rule("POST", "/login", public), Rule("POST", "/logout", public),
         Rule("GET", "/version", view), Rule("GET", "/cluster-health", view),
         Rule("GET", "/openapi", view), Rule("GET", "/docs", view), Rule("GET", "/docs/oauth2-redirect", view),
         Rule("GET", "/services", view), Rule("GET", "/services/{service}", view),

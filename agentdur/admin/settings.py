@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from agentdur.admin.login import Sessions
 from agentdur.core.access import Access
 from agentdur.core.visitors import Visitors
 
@@ -35,6 +36,8 @@ class AdminSettings(Struct, frozen=True, kw_only=True):
     visitors: Visitors = Visitors()
     access: Access | None = None
     """Who may look and act; None: nobody is asked."""
+    sessions: Sessions | None = None
+    """Those who signed in at the web UI, as `access` knows them."""
 
 
 DEFAULTS = AdminSettings()

@@ -20,6 +20,7 @@ from msgspec import UNSET, Struct, UnsetType
 from agentdur.approvals import pages
 from agentdur.approvals.links import KEEPER, LINK_SECRET, Claim, claim_of
 from agentdur.approvals.settings import ApprovalSettings
+from agentdur.core.access import CALLER, Caller
 from agentdur.core.errors import AgentdurError, ApprovalDecided, ApprovalForged, BadRequest, CallerError
 from agentdur.sdk.approval import ApprovalRecord
 from agentdur.sdk.approval_calls import LIMIT, STATUS, Wanted
@@ -90,14 +91,21 @@ def approval_routes(client: EngineClient, settings: ApprovalSettings) -> APIRout
 
 async def _approve(client: EngineClient, id: str, request: Request) -> ApprovalRecord:
     said = await _said(request)
-    return await client.approve(id, said.digest, by=said.by, reason=said.reason, payload=said.payload)
+    by = _who(request, said.by)
+    return await client.approve(id, said.digest, by=by, reason=said.reason, payload=said.payload)
 
 
 async def _reject(client: EngineClient, id: str, request: Request) -> ApprovalRecord:
     said = await _said(request)
     if said.payload is not UNSET:
         raise BadRequest("a rejection has no payload")
-    return await client.reject(id, said.digest, by=said.by, reason=said.reason)
+    return await client.reject(id, said.digest, by=_who(request, said.by), reason=said.reason)
+
+
+def _who(request: Request, claimed: str) -> str:
+    """Where tokens are asked for, their owner decides, whatever the body says."""
+    caller: Caller | None = request.scope.get(CALLER)
+    return claimed if caller is None else caller.name
 
 
 def _add_links(routes: APIRouter, client: EngineClient, settings: ApprovalSettings) -> None:

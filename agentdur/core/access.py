@@ -22,6 +22,8 @@ from msgspec import Struct
 
 from agentdur.core.errors import BadAccess, NotAllowed, NotSignedIn, PayloadsHidden
 
+CALLER = "agentdur.caller"
+"""Where a request's scope says who asks, when that is known."""
 TOKEN_PREFIX = "adt_"
 TOKEN_CHARS_MIN = 20
 """Shorter ones could be guessed from their hash, so they are not made and not accepted."""
@@ -75,18 +77,31 @@ class Tokens(Struct, frozen=True):
 
     def caller(self, token: str) -> Caller | None:
         """Whose token this is."""
-        digest, found = sha256(token.encode("utf-8", "replace")).digest(), None
+        found = self.caller_of(sha256(token.encode("utf-8", "replace")).digest())
+        return found if len(token) >= TOKEN_CHARS_MIN else None
+
+    def caller_of(self, digest: bytes) -> Caller | None:
+        """Whose token has this hash."""
+        found = None
         for name, role, known in self.known:
             if hmac.compare_digest(digest, known):
                 found = Caller(name, role)
-        return found if len(token) >= TOKEN_CHARS_MIN else None
+        return found
+
+
+def _no_session(session: str) -> bytes | None:
+    return None
 
 
 class Access:
-    """The door of a port. `tokens` is asked each time, so that a token can be taken away."""
+    """The door of a port. `tokens` is asked each time, so that a token can be taken away; `sessions` knows
+    the hash of the token that a session began with."""
 
-    def __init__(self, tokens: Callable[[], Tokens], rules: Iterable[Rule], payloads: Role) -> None:
-        self._tokens, self._payloads = tokens, payloads
+    def __init__(
+        self, tokens: Callable[[], Tokens], rules: Iterable[Rule], payloads: Role,
+        sessions: Callable[[str], bytes | None] = _no_session,
+    ) -> None:  # fmt: skip
+        self._tokens, self._payloads, self._sessions = tokens, payloads, sessions
         self._rules = [(rule, pattern_of(rule.path)) for rule in rules]
 
     def rule_of(self, method: str, path: str) -> Rule:
@@ -98,21 +113,37 @@ class Access:
         shows = max((rule.shows for rule in found), key=_SHOWS.index)
         return Rule(method, path, max(rule.role for rule in found), shows)
 
-    def admit(self, method: str, path: str, authorization: bytes | None) -> Admitted:
-        """Raises NotSignedIn, NotAllowed and PayloadsHidden."""
-        rule = self.rule_of(method, path)
+    def caller(self, token: str) -> Caller | None:
+        """Whose token this is."""
+        return self._tokens().caller(token)
+
+    def shows_payloads(self, caller: Caller) -> bool:
+        """Whether he sees what handlers were given and gave."""
+        return caller.role >= self._payloads
+
+    def admit(
+        self, method: str, path: str, authorization: bytes | None, session: str | None = None
+    ) -> Admitted:
+        """Raises NotSignedIn, NotAllowed and PayloadsHidden. A token counts before a session."""
+        rule, caller = self.rule_of(method, path), self.asks(authorization, session)
         if rule.role is Role.PUBLIC:
-            return Admitted(None)
-        scheme, _, token = (authorization or b"").decode("latin-1").partition(" ")
-        caller = self._tokens().caller(token.strip()) if scheme.lower() == "bearer" else None
+            return Admitted(caller)
         if caller is None:
             raise NotSignedIn("no token" if authorization is None else "the token is not known")
         if caller.role < rule.role:
             raise NotAllowed(f"{caller.name} is {caller.role.name.lower()}, not {rule.role.name.lower()}")
-        hidden = caller.role < self._payloads
+        hidden = not self.shows_payloads(caller)
         if hidden and rule.shows == "whole":
             raise PayloadsHidden(f"{caller.name} is {caller.role.name.lower()}")
         return Admitted(caller, hidden and rule.shows == "marked")
+
+    def asks(self, authorization: bytes | None, session: str | None = None) -> Caller | None:
+        """Who it is, as far as the request shows."""
+        if authorization is not None:
+            scheme, _, token = authorization.decode("latin-1").partition(" ")
+            return self.caller(token.strip()) if scheme.lower() == "bearer" else None
+        digest = None if session is None else self._sessions(session)
+        return None if digest is None else self._tokens().caller_of(digest)
 
 
 def pattern_of(path: str) -> re.Pattern[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
+from agentdur.core.access import CALLER
 from agentdur.core.errors import AgentdurError, NotAllowed, NotSignedIn, PayloadsHidden
 from agentdur.core.ports import Engine
 from agentdur.ingress.errors import engine_error, unknown_service
@@ -72,7 +73,7 @@ class Ingress(FastAPI):
         if access is None or path.lstrip("/").partition("/")[0] not in self._settings.guarded:
             return None
         try:
-            access.admit(scope["method"], path, authorization)
+            scope[CALLER] = access.admit(scope["method"], path, authorization).caller
         except (NotSignedIn, NotAllowed, PayloadsHidden) as error:
             return error
         return None

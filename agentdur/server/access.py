@@ -8,6 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from agentdur.admin.rules import own_rules
@@ -81,9 +82,10 @@ class TokenFile:
             raise BadAccess(f"{self._path}: {error.detail}") from error
 
 
-def access_of(settings: Settings) -> Access | None:
+def access_of(settings: Settings, sessions: Callable[[str], bytes | None] = lambda _: None) -> Access | None:
     """The door of both ports; None when nobody is asked who he is. Raises BadAccess."""
     if settings.access_file is None:
         return None
     rules = (*own_rules(Role[settings.sql_role.upper()]), *GUEST_RULES)
-    return Access(TokenFile(settings.access_file).tokens, rules, Role[settings.payload_role.upper()])
+    payloads = Role[settings.payload_role.upper()]
+    return Access(TokenFile(settings.access_file).tokens, rules, payloads, sessions)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from starlette.types import ASGIApp, Send
 
 from agentdur.admin.app import create_admin
+from agentdur.admin.login import Sessions
 from agentdur.admin.settings import AdminSettings
 from agentdur.approvals.http import approval_routes
 from agentdur.config import Settings, installed_version
@@ -42,11 +43,13 @@ def ingress_of(app: App, engine: Engine, settings: Settings, *, loopback: bool =
 
 def admin_of(app: App, engine: Engine, settings: Settings, endpoint: str, *, loopback: bool) -> ASGIApp:
     """Where operators come. `endpoint`: the address of the ingress."""
+    sessions = Sessions()
     about = AdminSettings(
         ingress_endpoint=endpoint,
         version=installed_version(),
         visitors=operators(settings, loopback=loopback),
-        access=access_of(settings),
+        access=access_of(settings, sessions.token_of),
+        sessions=sessions,
     )
     return create_admin(
         engine, about, openapi=openapi, deployments=engine.deployments, mounts={PREFIX: serve_ui},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount, compile_path
 
-from agentdur import App
+from agentdur import App, Context, Service
+from agentdur.admin.app import create_admin
+from agentdur.admin.login import SESSION_SECONDS, SESSIONS_MAX, Sessions
 from agentdur.admin.rules import own_rules
 from agentdur.config import Settings
-from agentdur.core.access import Role, Rule, pattern_of, written_token
+from agentdur.core.access import Access, Role, Rule, pattern_of, written_token
+from agentdur.core.errors import NotSignedIn
 from agentdur.sdk.client import EngineClient
 from agentdur.server.access import GUEST_RULES, TokenFile
 from agentdur.server.frontends import admin_of, ingress_of
@@ -32,6 +36,14 @@ SECRET = "the patient is called Ada"
 
 async def talk(ctx: Any, messages: list[dict[str, Any]]) -> str:
     return "yes"
+
+
+press = Service("Press")
+
+
+@press.handler()
+async def publish(ctx: Context) -> bool:
+    return bool(await ctx.approval("Publish?", {"title": "News"}))
 
 
 class Guarded:
@@ -54,7 +66,7 @@ class Guarded:
 async def guarded(tmp_path: Path) -> AsyncIterator[Guarded]:
     file = tmp_path / "access.toml"
     file.write_text("".join(written_token(role, role, token) for role, token in TOKENS.items()))
-    app = App([work, room, signup, chat(talk, name="Parrot")])
+    app = App([work, room, signup, press, chat(talk, name="Parrot")])
     settings = Settings(access_file=str(file))
     async with app.running("memory://", settings=settings, expose_metrics=True) as engine:
         admin: Any = admin_of(app, engine, settings, "http://x/", loopback=True)
@@ -117,13 +129,22 @@ async def test_without_a_token_nothing_is_told_but_that_the_server_lives(guarded
             else:
                 assert given.headers["www-authenticate"] == "Bearer"
                 assert given.headers["x-agentdur-error"] == "AD0232"
-    assert public == {"/", "/health", "/ui", "/ui/{path:path}", "/approvals/{id}/link/{token}"}
+    assert public == {
+        "/",
+        "/health",
+        "/whoami",
+        "/login",
+        "/logout",
+        "/ui",
+        "/ui/{path:path}",
+        "/approvals/{id}/link/{token}",
+    }
 
 
 async def test_who_only_looks_changes_nothing_by_any_route(guarded: Guarded):
     may = {("POST", "/internal/services/{service}/serdes/decode/{name:path}")}
     for method, path in sorted(routes(guarded.admin)):
-        if method == "GET" or (method, path) in may or "/link/" in path:
+        if method == "GET" or (method, path) in may or "/link/" in path or path in ("/login", "/logout"):
             continue
         for version in ("", "/v3"):
             given = await guarded.callers["viewer"].request(
@@ -191,6 +212,61 @@ async def test_approvals_ask_for_the_same_role_at_the_ingress(guarded: Guarded):
     assert (await guarded.ingress.post("/Work/step")).json() == "one"
 
 
+async def test_a_browser_signs_in_for_a_cookie_that_is_no_token_and_signs_out(guarded: Guarded):
+    http = guarded.nobody
+    assert (await http.get("/whoami")).json() == {
+        "asked": True, "name": None, "role": None, "payloads": False,
+    }  # fmt: skip
+    assert (await http.post("/login", json={"token": "adt_nobody_0123456789abcdef"})).status_code == 401
+    assert "set-cookie" not in (await http.post("/login", json={"token": ""})).headers
+    given = await http.post("/login", json={"token": TOKENS["operator"]})
+    cookie = given.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+    assert TOKENS["operator"] not in cookie
+    assert (await http.get("/whoami")).json()["name"] == "operator"
+    assert (await http.get("/services")).status_code == 200
+    assert (await http.post("/query", json={"query": "SELECT 1"})).status_code == 403
+    wrong = {"authorization": "Bearer nonsense"}
+    assert (await http.get("/services", headers=wrong)).status_code == 401, "a token counts before a session"
+    copied = {"cookie": cookie.partition(";")[0]}
+    assert (await http.post("/logout")).status_code == 200
+    assert (await http.get("/services")).status_code == 401
+    assert (await http.get("/services", headers=copied)).status_code == 401, "also for a copy of the cookie"
+    secure = await http.post(
+        "/login", json={"token": TOKENS["viewer"]}, headers={"x-forwarded-proto": "https"}
+    )  # fmt: skip
+    assert "Secure" in secure.headers["set-cookie"]
+
+
+async def test_without_tokens_nobody_signs_in(tmp_path: Path):
+    async with App([work]).running("memory://") as engine:
+        transport = httpx.ASGITransport(create_admin(engine))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            about = (await http.get("/whoami")).json()
+            assert about == {"asked": False, "name": None, "role": None, "payloads": True}
+            assert (await http.post("/login", json={"token": TOKENS["admin"]})).status_code == 401
+
+
+def test_a_session_ends_by_time_and_with_its_token(tmp_path: Path):
+    now = [0.0]
+    sessions = Sessions(lambda: now[0])
+    file = tmp_path / "access.toml"
+    file.write_text(written_token("a", "admin", TOKENS["admin"]))
+    door = Access(TokenFile(str(file)).tokens, RULES, Role.OPERATOR, sessions.token_of)
+    made = sessions.begin(sha256(TOKENS["admin"].encode()).digest())
+    assert door.admit("GET", "/services", None, made).caller is not None
+    file.write_text("")
+    with pytest.raises(NotSignedIn):
+        door.admit("GET", "/services", None, made)
+    file.write_text(written_token("again", "admin", TOKENS["admin"]))
+    assert door.admit("GET", "/services", None, made).caller is not None
+    now[0] = SESSION_SECONDS
+    with pytest.raises(NotSignedIn):
+        door.admit("GET", "/services", None, made)
+    ids = [sessions.begin(b"") for _ in range(SESSIONS_MAX + 1)]
+    assert (sessions.token_of(ids[0]), sessions.token_of(ids[-1])) == (None, b"")
+
+
 def test_a_token_is_taken_away_while_the_server_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     file = tmp_path / "access.toml"
     kept, gone = TOKENS["admin"], TOKENS["viewer"]
@@ -204,3 +280,39 @@ def test_a_token_is_taken_away_while_the_server_runs(tmp_path: Path, caplog: pyt
     assert "AD0235" in caplog.text
     file.write_text(written_token("b", "viewer", gone))
     assert tokens.tokens().caller(kept) is None
+
+
+async def test_the_log_says_who_did_what_and_who_was_refused(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "agentdur.audit")
+    sent = await guarded.client.service_send(wait)
+    path = f"/invocations/{sent.invocation_id}/kill"
+    await guarded.callers["viewer"].patch(path)
+    await guarded.callers["operator"].patch(path)
+    await guarded.callers["admin"].get("/invocations")
+    await guarded.callers["admin"].post("/query", json={"query": "SELECT 1"})
+    await guarded.nobody.post("/invocations/x%0Aforged/fork", json={})
+    told = [record.getMessage() for record in caplog.records if record.name == "agentdur.audit"]
+    assert told == [
+        f"PATCH {path} by viewer: 403, viewer is viewer, not operator",
+        f"PATCH {path} by operator: 200",
+        "POST /invocations/x\\nforged/fork by nobody: 401, no token",
+    ]
+    assert caplog.records[-1].fields["code"] == "AD0232"
+    assert not any(token in caplog.text for token in TOKENS.values())
+
+
+async def test_who_decides_an_approval_is_the_owner_of_the_token_whatever_the_body_says(guarded: Guarded):
+    sent = await guarded.client.service_send(publish)
+    operator = guarded.callers["operator"]
+
+    async def pending() -> int:
+        return len((await operator.get("/approvals")).json()["approvals"])
+
+    await until_it_is(pending, 1)
+    (asked,) = (await operator.get("/approvals")).json()["approvals"]
+    body = {"digest": asked["digest"], "by": "somebody else"}
+    decided = await operator.post(f"/approvals/{asked['id']}/approve", json=body)
+    assert (decided.status_code, decided.json()["by"]) == (200, "operator")
+    assert await guarded.client.attach(sent.invocation_id)

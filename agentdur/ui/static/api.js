@@ -11,6 +11,8 @@ export class ApiError extends Error {
 
 /** False while the server cannot be reached. */
 export const online = signal(true);
+/** True while the server asks who it is that looks. */
+export const signedOut = signal(false);
 
 async function ask(method, path, body, headers = {}) {
   let answer;
@@ -26,6 +28,7 @@ async function ask(method, path, body, headers = {}) {
     throw new ApiError(0, "The server does not answer. It is tried again.");
   }
   online.value = true;
+  if (answer.status === 401) signedOut.value = true;
   const text = await answer.text();
   let data = null;
   try {

@@ -1,0 +1,128 @@
+"""Signing in at the web UI: a token for a cookie, for half a day.
+
+Rules of this file:
+1. The cookie is a session's id, not the token: browsers send cookies to every port of a host.
+2. A session is worth what its token is worth now: when that is taken away, it is over.
+3. Sessions are in memory; after a restart everybody signs in again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+
+from agentdur.admin.errors import json_only
+from agentdur.core.access import CALLER, Access, Caller
+from agentdur.core.errors import NotSignedIn
+
+COOKIE = "agentdur_session"
+SESSION_SECONDS = 12 * 3600
+SESSIONS_MAX = 1000
+"""At a time; the oldest is over first."""
+TOKEN_CHARS_MAX = 1000
+
+
+class Sessions:
+    """Who is signed in, by the hash of the session's id."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[bytes, tuple[bytes, float]] = {}
+
+    def begin(self, token: bytes) -> str:
+        """The id of a new session of the token with this hash."""
+        while len(self._known) >= SESSIONS_MAX:
+            del self._known[next(iter(self._known))]
+        made = secrets.token_urlsafe(32)
+        self._known[_hash(made)] = (token, self._clock() + SESSION_SECONDS)
+        return made
+
+    def token_of(self, session: str) -> bytes | None:
+        """The hash of its token; None when it is over."""
+        token, until = self._known.get(_hash(session), (None, 0.0))
+        if token is not None and self._clock() >= until:
+            self.end(session)
+            return None
+        return token
+
+    def end(self, session: str) -> None:
+        """It is over."""
+        self._known.pop(_hash(session), None)
+
+
+class Shown(BaseModel):
+    """What somebody signs in with."""
+
+    token: str = Field(max_length=TOKEN_CHARS_MAX)
+
+
+def session_in(headers: dict[bytes, bytes]) -> str | None:
+    """The session's id that a browser sent along."""
+    try:
+        cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
+    except CookieError:
+        return None
+    found = cookies.get(COOKIE)
+    return found.value if found is not None else None
+
+
+def login_routes(access: Access | None, sessions: Sessions) -> APIRouter:
+    """`/login`, `/logout`, and `/whoami`."""
+    routes = APIRouter(tags=["server"])
+
+    @routes.get("/whoami")
+    async def whoami(request: Request) -> dict[str, Any]:
+        """Who asks, as this server knows it. `asked`: whether it wants to know."""
+        caller: Caller | None = request.scope.get(CALLER)
+        return _about(access, caller)
+
+    @routes.post("/login", dependencies=[Depends(json_only)])
+    async def login(shown: Shown, request: Request) -> Response:
+        """A cookie for a token."""
+        caller = None if access is None else access.caller(shown.token)
+        if access is None or caller is None:
+            raise NotSignedIn("the token is not known")
+        made = sessions.begin(sha256(shown.token.encode()).digest())
+        answer = JSONResponse(_about(access, caller), headers={"cache-control": "no-store"})
+        forwarded = request.headers.get("x-forwarded-proto", request.url.scheme)
+        answer.set_cookie(
+            COOKIE,
+            made,
+            max_age=SESSION_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=forwarded == "https",
+        )
+        return answer
+
+    @routes.post("/logout")
+    async def logout(request: Request) -> Response:
+        """The session is over, also for who has copied its cookie."""
+        if (session := session_in(dict(request.scope["headers"]))) is not None:
+            sessions.end(session)
+        answer = JSONResponse(_about(access, None))
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return answer
+
+    return routes
+
+
+def _about(access: Access | None, caller: Caller | None) -> dict[str, Any]:
+    about: dict[str, Any] = {"asked": access is not None, "name": None, "role": None, "payloads": True}
+    if access is not None:
+        about["payloads"] = caller is not None and access.shows_payloads(caller)
+    if caller is not None:
+        about |= {"name": caller.name, "role": caller.role.name.lower()}
+    return about
+
+
+def _hash(session: str) -> bytes:
+    return sha256(session.encode("utf-8", "replace")).digest()
