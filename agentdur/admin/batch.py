@@ -14,8 +14,8 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agentdur.admin.errors import Unreadable, json_only, message_of
-from agentdur.admin.settings import BATCH_IDS_MAX, CURSOR_MAX
-from agentdur.admin.words import Shown
+from agentdur.admin.settings import CURSOR_MAX
+from agentdur.admin.words import BATCH_IDS_MAX, Shown
 from agentdur.core.errors import AgentdurError, BadRequest, UnknownInvocation
 from agentdur.core.ids import BadId, InvocationId, parse_invocation_id
 from agentdur.core.ports import Engine, Operation, Selection

@@ -21,8 +21,6 @@ FEATURES = (
 LIST_LIMIT_DEFAULT = 100
 LIST_LIMIT_MAX = 1000
 """Invocations of one page."""
-BATCH_IDS_MAX = 1000
-"""Invocations of one batch operation."""
 CURSOR_MAX = 2**62
 """The largest number a list can be asked to go on after."""
 

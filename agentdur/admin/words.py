@@ -11,3 +11,5 @@ Shown = Literal[
 ]  # fmt: skip
 """A status as it is shown; a completed one also by how it ended."""
 STATUSES: tuple[str, ...] = get_args(Shown)
+BATCH_IDS_MAX = 1000
+"""Invocations of one batch operation."""

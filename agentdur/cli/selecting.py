@@ -12,8 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from agentdur.admin.settings import BATCH_IDS_MAX
-from agentdur.admin.words import STATUSES
+from agentdur.admin.words import BATCH_IDS_MAX, STATUSES
 from agentdur.cli.admin_api import AdminApi
 from agentdur.cli.errors import BadArgument
 from agentdur.cli.output import Exit, confirmed, say, say_json, table
