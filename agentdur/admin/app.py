@@ -26,12 +26,13 @@ from agentdur.admin.door import outward
 from agentdur.admin.errors import install_errors, refusal
 from agentdur.admin.invocations import invocations_routes
 from agentdur.admin.live import live_routes
-from agentdur.admin.login import Sessions, login_routes, session_in
+from agentdur.admin.login import login_routes, session_in
 from agentdur.admin.query import query_routes
 from agentdur.admin.runs import runs_routes
 from agentdur.admin.search import search_routes
 from agentdur.admin.services import OpenApi, services_routes
 from agentdur.admin.settings import API_VERSION_MAX, API_VERSION_MIN, DEFAULTS, FEATURES, AdminSettings
+from agentdur.admin.signed_in import Sessions
 from agentdur.admin.state import state_routes
 from agentdur.core.access import CALLER, Access
 from agentdur.core.errors import CrossSite, NotAllowed, NotSignedIn, PayloadsHidden, UnknownHost
@@ -91,9 +92,9 @@ class Admin(FastAPI):
         if self.access is None:
             return False
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        said = headers.get(b"authorization"), session_in(headers)
-        scope[CALLER] = self.access.asks(*said)
-        return self.access.admit(scope["method"], scope["path"], *said).hidden
+        shown = headers.get(b"authorization")
+        caller = scope[CALLER] = self.access.asks(shown, session_in(headers))
+        return self.access.hides(scope["method"], scope["path"], caller, showed=shown is not None)
 
     def _turn_away(self, scope: Scope) -> Response | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])

@@ -90,9 +90,6 @@ _STATUS: dict[type[AgentdurError], HTTPStatus] = {
 }
 
 
-"""Carries our own code: the bodies are the reference's, word for word."""
-
-
 class MethodNotAllowed(Exception):
     """A route of another version of this API."""
 

@@ -7,9 +7,12 @@ Rules of this file:
 
 from __future__ import annotations
 
-from agentdur.core.access import Role, Rule
+from typing import get_args
 
-_ACTS = ("cancel", "kill", "pause", "purge", "purge-journal", "resume")
+from agentdur.core.access import Role, Rule
+from agentdur.core.ports import Operation
+
+_ACTS = (*get_args(Operation), "restart-as-new")
 
 
 def own_rules(sql: Role) -> tuple[Rule, ...]:
@@ -37,7 +40,7 @@ def own_rules(sql: Role) -> tuple[Rule, ...]:
         Rule("GET", "/invocations/{id}/rows", view, "marked"),
         Rule("GET", "/invocations/{id}/attempts", view),
         Rule("GET", "/conversations/{head}", view, "whole"), Rule("GET", "/search", view, "whole"),
-        *(Rule("PATCH", f"/invocations/{{id}}/{one}", act) for one in (*_ACTS, "restart-as-new")),
+        *(Rule("PATCH", f"/invocations/{{id}}/{one}", act) for one in _ACTS),
         Rule("POST", "/invocations/{id}/fork", act),
         Rule("POST", "/invocations/{id}/signals/{signal}", act),
         Rule("POST", "/invocations/batch", act),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from agentdur.admin.login import Sessions
+from agentdur.admin.signed_in import Sessions
 from agentdur.core.access import Access
 from agentdur.core.visitors import Visitors
 

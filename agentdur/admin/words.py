@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 ERROR_HEADER = "x-agentdur-error"
+"""Carries our own code: the bodies are the reference's, word for word."""
 Shown = Literal[
     "scheduled", "pending", "ready", "running", "backing-off", "suspended", "paused",
     "completed", "succeeded", "failed",

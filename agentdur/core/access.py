@@ -67,7 +67,7 @@ class Admitted(NamedTuple):
     """Who asks, None for who need not say; and whether payloads are to be hidden from him."""
 
     caller: Caller | None
-    hidden: bool = False
+    hidden: bool
 
 
 class Tokens(Struct, frozen=True):
@@ -125,17 +125,22 @@ class Access:
         self, method: str, path: str, authorization: bytes | None, session: str | None = None
     ) -> Admitted:
         """Raises NotSignedIn, NotAllowed and PayloadsHidden. A token counts before a session."""
-        rule, caller = self.rule_of(method, path), self.asks(authorization, session)
+        caller = self.asks(authorization, session)
+        return Admitted(caller, self.hides(method, path, caller, showed=authorization is not None))
+
+    def hides(self, method: str, path: str, caller: Caller | None, *, showed: bool) -> bool:
+        """Whether payloads are hidden from who is let in; the same is raised. `showed`: some token."""
+        rule = self.rule_of(method, path)
         if rule.role is Role.PUBLIC:
-            return Admitted(caller)
+            return False
         if caller is None:
-            raise NotSignedIn("no token" if authorization is None else "the token is not known")
+            raise NotSignedIn("the token is not known" if showed else "no token")
         if caller.role < rule.role:
             raise NotAllowed(f"{caller.name} is {caller.role.name.lower()}, not {rule.role.name.lower()}")
         hidden = not self.shows_payloads(caller)
         if hidden and rule.shows == "whole":
             raise PayloadsHidden(f"{caller.name} is {caller.role.name.lower()}")
-        return Admitted(caller, hidden and rule.shows == "marked")
+        return hidden and rule.shows == "marked"
 
     def asks(self, authorization: bytes | None, session: str | None = None) -> Caller | None:
         """Who it is, as far as the request shows."""

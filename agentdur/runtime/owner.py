@@ -133,10 +133,8 @@ class Engine:
         self._uninstall = install(asyncio.get_running_loop())
         self.machine = Machine(self.store, self._committer, self._world, self._catalog)
         self.machine.streams.limits = self.knobs.streams
-        self.machine.failures.kept_max, self.machine.failures.node = (
-            self.knobs.failed_attempts,
-            self.knobs.node,
-        )
+        failures = self.machine.failures
+        failures.kept_max, failures.node = self.knobs.failed_attempts, self.knobs.node
         if self.observer is not None:
             self.machine.observed = Observed(self.observer, self.store)
             self.machine.observed.forget(self.machine.writer)

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from starlette.types import ASGIApp, Send
 
 from agentdur.admin.app import create_admin
-from agentdur.admin.login import Sessions
 from agentdur.admin.settings import AdminSettings
+from agentdur.admin.signed_in import Sessions
 from agentdur.approvals.http import approval_routes
 from agentdur.config import Settings, installed_version
 from agentdur.core.errors import AgentdurError

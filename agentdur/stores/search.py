@@ -19,6 +19,7 @@ from typing import Any
 
 from agentdur.core.errors import NotRunning
 from agentdur.core.search import Findings, Match, Place, Search, Spot
+from agentdur.stores.sqlite_reads import INTERNAL
 
 PAGE_SECONDS = 0.03
 PAGE_SECONDS_MAX = 0.3
@@ -32,7 +33,7 @@ BEFORE, AROUND = 60, 200
 _PAGE = """
     select seq, id, created_at from invocation
     where {which} and seq < :after order by seq desc limit :size"""
-_ALL = "not (service >= 'agentdur.' and service < 'agentdur/')"
+_ALL = f"not ({INTERNAL})"
 _ONE = "service = :service"
 
 _TEXT = "cast(coalesce(j.payload, j.detail) as text)"

@@ -50,7 +50,7 @@ _KEY = "service = ? and scope = ? and key = ?"
 _LOCK = f"select holder from lock where {_KEY}"
 _INBOX = f"select position, invocation, edit from inbox where {_KEY} order by position"
 _VALUES = f"select name, value from state where {_KEY}"
-_INTERNAL = "service >= 'agentdur.' and service < 'agentdur/'"
+INTERNAL = "service >= 'agentdur.' and service < 'agentdur/'"
 """As the partial index says it: only then is it used."""
 _STATES = "select key, value from state where service = ? and scope = '' and name = ? and key > ?"
 _VALUE = f"select value from state where {_KEY} and name = ?"
@@ -131,7 +131,7 @@ class SqliteReads:
 
     def states(self, service: str, name: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         """(key, value) of that state value of every key above `after` that has it, by key."""
-        also = f" and {_INTERNAL}" if is_internal(service) else ""
+        also = f" and {INTERNAL}" if is_internal(service) else ""
         return self._read(tuple, f"{_STATES}{also} order by key limit ?", service, name, after, limit)
 
     def value(self, address: ObjectAddress, name: str) -> bytes | None:
@@ -207,7 +207,7 @@ class SqliteReads:
             if "completed" not in which.statuses:
                 conditions.append("status <> 'completed'")  # lets SQLite use the index of those in flight
         if not which.internal and which.service is None:
-            conditions.append(f"not ({_INTERNAL})")
+            conditions.append(f"not ({INTERNAL})")
         where = f" where {' and '.join(conditions)}" if conditions else ""
         sql = f"{_INVOCATION}{where} order by seq desc limit ?"
         return self._read(read_invocation, sql, *values, which.limit)

@@ -16,8 +16,8 @@ from starlette.routing import Mount, compile_path
 
 from agentdur import App, Context, Service
 from agentdur.admin.app import create_admin
-from agentdur.admin.login import SESSION_SECONDS, SESSIONS_MAX, Sessions
 from agentdur.admin.rules import own_rules
+from agentdur.admin.signed_in import SESSION_SECONDS, SESSIONS_MAX, Sessions
 from agentdur.config import Settings
 from agentdur.core.access import Access, Role, Rule, pattern_of, written_token
 from agentdur.core.errors import NotSignedIn
