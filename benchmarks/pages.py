@@ -9,7 +9,6 @@ answer of the admin API. Needs playwright, and a browser (CHROMIUM, or chromium 
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
@@ -20,7 +19,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from benchmarks import servers
-from benchmarks.sql import fill, sample
+from benchmarks.sql import fill, filled, options, sample
 
 REQUESTS = """() => performance.getEntriesByType('resource')
     .filter(r => !r.name.includes('/ui/')).map(r => r.duration)"""
@@ -65,20 +64,11 @@ def opened(browser: Any, url: str, selector: str) -> tuple[float, float]:
 
 def main() -> None:
     """Fill, unless the file is there, and measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--file")
-    parser.add_argument("--dir")
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    given = options(__doc__, 1_000_000).parse_args()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=given.dir))
-        path = os.path.abspath(given.file or os.path.join(folder, "million.db"))
-        if not os.path.exists(path):
-            fill(path, given.count)
+        path = stack.enter_context(filled(given, fill))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         asked = pages(sample(path)[0])
         server = Filled(folder, path)
         stack.callback(server.stop)

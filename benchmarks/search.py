@@ -11,12 +11,9 @@ one after another, whose throughput is measured with and without searches. Times
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +32,7 @@ from agentdur.core.target import Target
 from agentdur.llm.conversation import chain
 from agentdur.runtime.owner import Engine, Knobs
 from agentdur.stores import SqliteStore
-from benchmarks.sql import BEGAN, DAY_MS, PER_COMMIT, Crowd, busy
+from benchmarks.sql import BEGAN, DAY_MS, PER_COMMIT, Crowd, busy, filled, options
 
 WORDS = [f"word{n}" for n in range(2000)]
 RARE, COMMON, NONE = "quetzalcoatl", "hummingbird", "nowhere to be found"
@@ -170,24 +167,10 @@ async def _engine(path: str, seconds: float) -> AsyncIterator[Engine]:
 
 def main() -> None:
     """Fill, unless the file is there, and measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=200_000)
-    parser.add_argument("--file")
-    parser.add_argument("--dir")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options(__doc__, 200_000)
     parser.add_argument("--clients", type=int, default=64)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.dir) as folder:
-        path = given.file or os.path.join(folder, "runs.db")
-        if not os.path.exists(path):
-            began = time.perf_counter()
-            fill(path, given.count)
-            size = os.path.getsize(path) / 2**20
-            print(
-                f"{given.count:,} runs, {size:,.0f} MiB, in {time.perf_counter() - began:.0f} s", flush=True
-            )
+    with filled(given, fill) as path:
         asyncio.run(measure(path, given.rounds, given.clients))
 
 

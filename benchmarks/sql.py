@@ -19,6 +19,8 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from agentdur import App, Context, Service
@@ -251,21 +253,35 @@ async def _forever(engine: Engine, sql: str) -> None:
         await engine.query(sql)
 
 
-def main() -> None:
-    """Fill, unless the file is there, and measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=1_000_000)
+def options(about: str | None, count: int) -> argparse.ArgumentParser:
+    """Those of a benchmark on a file that is filled first. `count`: how many invocations are in it."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--file")
     parser.add_argument("--dir")
     parser.add_argument("--rounds", type=int, default=5)
+    return parser
+
+
+@contextmanager
+def filled(given: argparse.Namespace, fill: Callable[[str, int], None]) -> Iterator[str]:
+    """The file, filled unless it was there; one that was not named is removed."""
+    with tempfile.TemporaryDirectory(dir=given.dir) as folder:
+        path = os.path.abspath(given.file or os.path.join(folder, "filled.db"))
+        if not os.path.exists(path):
+            began = time.perf_counter()
+            fill(path, given.count)
+            took, size = time.perf_counter() - began, os.path.getsize(path) / 2**20
+            print(f"{given.count:,} invocations, {size:,.0f} MiB, in {took:.0f} s", flush=True)
+        yield path
+
+
+def main() -> None:
+    """Fill, unless the file is there, and measure."""
+    parser = options(__doc__, 1_000_000)
     parser.add_argument("--clients", type=int, default=64)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.dir) as folder:
-        path = given.file or os.path.join(folder, "million.db")
-        if not os.path.exists(path):
-            fill(path, given.count)
+    with filled(given, fill) as path:
         asyncio.run(measure(path, given.rounds, given.clients))
 
 

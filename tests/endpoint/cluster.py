@@ -8,8 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 
 from tests.http.reference_server import find_binary, free_ports, stop, wait_until_up
 from tests.support import warm
+from tests.support.patience import until
 
 BINARY = find_binary()
 PARTITIONS = 2
@@ -72,13 +72,29 @@ class Cluster:
         ports = free_ports(3 * max(nodes, 1))
         self.ingress_ports, self.admin_ports, self.node_ports = ports[::3], ports[1::3], ports[2::3]
         self.log = (folder / "log").open("ab")
-        self.servers = [self.start_node(node) for node in range(nodes)]
-        self.endpoint = self.start()
+        self.servers: list[subprocess.Popen[bytes]] = []
+        self.endpoint: warm.Process | None = None
         self.clients = [
             httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) for port in self.ingress_ports
         ]
         self.client = self.clients[0]
         self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_ports[0]}", timeout=60)
+
+    def up(self, *, http1: bool) -> None:
+        """Start everything."""
+        for node in range(self.nodes):
+            self.servers.append(self.start_node(node))
+        self.endpoint = self.start()
+        self.register(http1=http1)
+
+    def down(self) -> None:
+        """Whatever was started. What servers keep is not needed any more, and a node waits for the others."""
+        if self.endpoint is not None:
+            stop(self.endpoint)
+        for server in self.servers:
+            server.kill()
+            server.wait()
+        self.log.close()
 
     def start_node(self, node: int) -> subprocess.Popen[bytes]:
         """`restate-server`; the first node makes the cluster, the others find it."""
@@ -124,6 +140,7 @@ class Cluster:
 
     def kill(self) -> None:
         """SIGKILL, and the same command again; it is up when this returns."""
+        assert self.endpoint is not None
         self.endpoint.send_signal(signal.SIGKILL)
         self.endpoint.wait()
         self.endpoint = self.start()
@@ -207,19 +224,7 @@ def cluster(
         pytest.skip("RESTATE_SERVER names no restate-server")
     made = Cluster(folder, inactivity, target, nodes, imported=imported, nodes_die=nodes_die, **environment)
     try:
-        made.register(http1=http1)
+        made.up(http1=http1)
         yield made
     finally:
-        stop(made.endpoint)
-        for server in made.servers:  # what they keep is not needed any more, and a node waits for the others
-            server.kill()
-            server.wait()
-        made.log.close()
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 180
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.02)
-    return found
+        made.down()

@@ -14,8 +14,9 @@ import pytest
 
 from agentdur.testing.scripted_llm import requests, scripted_llm_process
 from examples.agents import demo_world
-from tests.endpoint.cluster import MODES, Cluster, cluster, until
+from tests.endpoint.cluster import MODES, Cluster, cluster
 from tests.support import warm
+from tests.support.patience import until
 
 pytestmark = pytest.mark.slow
 RESEARCH = "examples/agents/research.py"

@@ -15,10 +15,11 @@ from msgspec.structs import replace
 from examples.agents import demo_world
 from tests.agents.stories import STORIES, Story, says
 from tests.agents.test_patterns import matches
-from tests.endpoint.cluster import MODES, until
+from tests.endpoint.cluster import MODES
 from tests.endpoint.world import World, agree, questions, result, world
 from tests.openai_agents.test_example import CONVERSATION as OPENAI_AGENTS
 from tests.support import warm
+from tests.support.patience import until
 
 pytestmark = pytest.mark.slow
 ALL = "tests/endpoint/all_examples.py"

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.endpoint.cluster import BINARY, Cluster, cluster, until
+from tests.endpoint.cluster import BINARY, Cluster, cluster
 from tests.http.reference_server import wait_until_up
+from tests.support.patience import until
 
 pytestmark = [
     pytest.mark.slow,

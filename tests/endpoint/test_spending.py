@@ -13,8 +13,8 @@ import pytest
 
 from agentdur.budgets.book import Amounts, Book
 from agentdur.testing.scripted_llm import Turn, Usage
-from tests.endpoint.cluster import until
 from tests.endpoint.world import World, agree, questions, world
+from tests.support.patience import until
 
 pytestmark = pytest.mark.slow
 TEN = Usage(prompt_tokens=6, completion_tokens=4)

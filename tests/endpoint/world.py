@@ -14,8 +14,9 @@ import pytest
 
 from agentdur.testing.scripted_llm import ScriptedLLM, Turn, requests
 from examples.agents import demo_world
-from tests.endpoint.cluster import Cluster, cluster, until
+from tests.endpoint.cluster import Cluster, cluster
 from tests.support import warm
+from tests.support.patience import until
 
 TRIES_SECONDS_MAX = 120
 
