@@ -27,6 +27,8 @@ from agentdur.admin.errors import install_errors, refusal
 from agentdur.admin.invocations import invocations_routes
 from agentdur.admin.live import live_routes
 from agentdur.admin.login import login_routes, session_in
+from agentdur.admin.objects import objects_routes
+from agentdur.admin.overview import overview_routes
 from agentdur.admin.query import query_routes
 from agentdur.admin.runs import runs_routes
 from agentdur.admin.search import search_routes
@@ -166,6 +168,7 @@ def create_admin(
     app.include_router(services_routes(engine, openapi))
     for ours in (
         state_routes, batch_routes, query_routes, invocations_routes, runs_routes, live_routes, search_routes,
+        overview_routes, objects_routes,
     ):  # fmt: skip
         app.include_router(ours(engine))
     if deployments is not None:

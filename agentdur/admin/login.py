@@ -45,7 +45,8 @@ def login_routes(access: Access | None, sessions: Sessions) -> APIRouter:
 
     @routes.get("/whoami")
     async def whoami(request: Request) -> dict[str, Any]:
-        """Who asks, as this server knows it. `asked`: whether it wants to know."""
+        """Who asks, as this server knows it. `asked`: whether it wants to know; `payloads`, `sql`: whether he
+        sees what handlers were given and gave, and may ask in SQL."""
         caller: Caller | None = request.scope.get(CALLER)
         return _about(access, caller)
 
@@ -81,8 +82,15 @@ def login_routes(access: Access | None, sessions: Sessions) -> APIRouter:
 
 
 def _about(access: Access | None, caller: Caller | None) -> dict[str, Any]:
-    about: dict[str, Any] = {"asked": access is not None, "name": None, "role": None, "payloads": True}
+    about: dict[str, Any] = {
+        "asked": access is not None,
+        "name": None,
+        "role": None,
+        "payloads": True,
+        "sql": True,
+    }
     if access is not None:
+        about["sql"] = access.allows(caller, "POST", "/query")
         about["payloads"] = caller is not None and access.shows_payloads(caller)
     if caller is not None:
         about |= {"name": caller.name, "role": caller.role.name.lower()}

@@ -62,6 +62,12 @@ def _arrow() -> Callable[[Table], bytes]:
     return write
 
 
+def rows_of(table: Table) -> list[dict[str, Any]]:
+    """Each row by the names of its columns, its values as the store has them."""
+    names = [column.name for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in table.rows]
+
+
 def as_json(table: Table) -> bytes:
     """`{"rows": [{…}]}`."""
     shows = [(column.name, _SHOWN.get(column.kind)) for column in table.columns]

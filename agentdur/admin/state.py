@@ -17,6 +17,7 @@ from agentdur.admin.errors import json_only
 from agentdur.core.errors import BadRequest, UnknownService
 from agentdur.core.ports import Engine
 from agentdur.core.target import ObjectAddress
+from agentdur.observe.redaction import hidden, marker
 
 Json = dict[str, Any]
 Byte = Annotated[int, Field(ge=0, le=255, strict=True)]
@@ -57,6 +58,8 @@ def state_routes(engine: Engine) -> APIRouter:
         check_keyed(service)
         version, values = await engine.values(ObjectAddress(service, object_key, scope))
         shown = {name: _shown(values[name]) for name in sorted(values)}
+        if hidden():  # the version is made of the values, and has no key: what is short could be guessed
+            version = ""
         return {"object_key": object_key, "version": version, "state": shown}
 
     @routes.post(
@@ -76,7 +79,9 @@ def state_routes(engine: Engine) -> APIRouter:
     return routes
 
 
-def _shown(value: bytes) -> str | list[int]:
+def _shown(value: bytes) -> Any:
+    if hidden():
+        return marker(value)
     try:
         return value.decode()
     except UnicodeDecodeError:

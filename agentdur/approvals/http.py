@@ -22,6 +22,7 @@ from agentdur.approvals.links import KEEPER, LINK_SECRET, Claim, claim_of
 from agentdur.approvals.settings import ApprovalSettings
 from agentdur.core.access import CALLER, Caller
 from agentdur.core.errors import AgentdurError, ApprovalDecided, ApprovalForged, BadRequest, CallerError
+from agentdur.observe.redaction import hidden, marker
 from agentdur.sdk.approval import ApprovalRecord
 from agentdur.sdk.approval_calls import LIMIT, STATUS, Wanted
 from agentdur.sdk.client import EngineClient
@@ -44,7 +45,7 @@ class Deciding(Struct, frozen=True, forbid_unknown_fields=True):
 class Listing(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A page of approvals; `after` leads to the next one."""
 
-    approvals: list[ApprovalRecord]
+    approvals: list[ApprovalRecord | dict[str, Any]]
     after: str | None = None
 
 
@@ -71,11 +72,15 @@ def approval_routes(client: EngineClient, settings: ApprovalSettings) -> APIRout
         after: str = "",
     ) -> Response:
         found = await client.approvals(status, service=service, limit=limit, after=after)
-        return _json(Listing(approvals=found, after=found[-1].id if len(found) == limit else None))
+        more = found[-1].id if len(found) == limit else None
+        return _json(Listing(approvals=[shown(one) for one in found], after=more))
 
     @routes.get("/{id}")
     async def show(id: str) -> Response:
-        return await _answer(client.approval(id))
+        async def seen() -> ApprovalRecord | dict[str, Any]:
+            return shown(await client.approval(id))
+
+        return await _answer(seen())
 
     @routes.post("/{id}/approve")
     async def approve(id: str, request: Request) -> Response:
@@ -154,7 +159,19 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-async def _answer(asked: Awaitable[ApprovalRecord]) -> Response:
+def shown(record: ApprovalRecord) -> ApprovalRecord | dict[str, Any]:
+    """For who may not see payloads: markers in place of what is asked and said. The digest has no key, so
+    what is short could be guessed from it: it is not told."""
+    if not hidden():
+        return record
+    facts: dict[str, Any] = {**msgspec.to_builtins(record), "digest": ""}
+    for name in ("question", "payload", "reason", "edited_payload"):
+        if facts[name] not in (None, ""):
+            facts[name] = marker(msgspec.json.encode(facts[name]))
+    return facts
+
+
+async def _answer(asked: Awaitable[ApprovalRecord | dict[str, Any]]) -> Response:
     try:
         return _json(await asked)
     except AgentdurError as error:
@@ -183,5 +200,5 @@ def status_of(error: AgentdurError) -> int:
     return 400 if isinstance(error, CallerError) else 503
 
 
-def _json(value: Struct, status: int = 200) -> Response:
+def _json(value: Struct | dict[str, Any], status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -142,6 +142,13 @@ class Access:
             raise PayloadsHidden(f"{caller.name} is {caller.role.name.lower()}")
         return hidden and rule.shows == "marked"
 
+    def allows(self, caller: Caller | None, method: str, path: str) -> bool:
+        """Whether he is let in there, and sees all that is shown there."""
+        try:
+            return not self.hides(method, path, caller, showed=caller is not None)
+        except (NotSignedIn, NotAllowed, PayloadsHidden):
+            return False
+
     def asks(self, authorization: bytes | None, session: str | None = None) -> Caller | None:
         """Who it is, as far as the request shows."""
         if authorization is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
 from agentdur.core.access import CALLER
-from agentdur.core.errors import AgentdurError, NotAllowed, NotSignedIn, PayloadsHidden
+from agentdur.core.errors import NotAllowed, NotSignedIn, PayloadsHidden
 from agentdur.core.ports import Engine
 from agentdur.ingress.errors import engine_error, unknown_service
 from agentdur.ingress.front import Front
@@ -18,6 +19,7 @@ from agentdur.ingress.replies import Message, Receive, Scope, Send, cors, send_r
 from agentdur.ingress.requests import first_values
 from agentdur.ingress.settings import DEFAULTS, IngressSettings
 from agentdur.observe.observer import RequestObserver
+from agentdur.observe.redaction import hiding
 
 OPENAPI_PATH = "/restate/openapi"
 DOCS_PATH = "/restate/docs"
@@ -54,9 +56,10 @@ class Ingress(FastAPI):
         elif not await self._front(scope, receive, send):
             headers = first_values(scope["headers"])
             origin = headers.get(b"origin")
-            refused = self._refuses(scope, headers.get(b"authorization"))
-            if refused is not None:
-                await send_reply(send, engine_error(refused), origin)
+            try:
+                hidden = self._admit(scope, headers.get(b"authorization"))
+            except (NotSignedIn, NotAllowed, PayloadsHidden) as error:
+                await send_reply(send, engine_error(error), origin)
                 return
 
             async def readable(message: Message) -> None:
@@ -64,19 +67,17 @@ class Ingress(FastAPI):
                     message["headers"] = [*message.get("headers", ()), *cors(origin)]
                 await send(message)
 
-            await super().__call__(scope, receive, readable)
+            with hiding() if hidden else nullcontext():
+                await super().__call__(scope, receive, readable)
 
-    def _refuses(self, scope: Scope, authorization: bytes | None) -> AgentdurError | None:
-        """What is hosted here and at the admin port asks for the same role at both."""
+    def _admit(self, scope: Scope, authorization: bytes | None) -> bool:
+        """What is hosted here and at the admin port asks for the same role at both, and hides the same."""
         path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
         access = self._settings.access
         if access is None or path.lstrip("/").partition("/")[0] not in self._settings.guarded:
-            return None
-        try:
-            scope[CALLER] = access.admit(scope["method"], path, authorization).caller
-        except (NotSignedIn, NotAllowed, PayloadsHidden) as error:
-            return error
-        return None
+            return False
+        scope[CALLER], hidden = access.admit(scope["method"], path, authorization)
+        return hidden
 
     def openapi(self) -> dict[str, Any]:
         """The document of everything that is served now."""

@@ -20,15 +20,16 @@ log = logging.getLogger("agentdur")
 _LOOK, _ACT = Role.VIEWER, Role.OPERATOR
 
 GUEST_RULES = (
-    Rule("GET", "/approvals", _LOOK, "whole"), Rule("GET", "/approvals/{id}", _LOOK, "whole"),
+    Rule("GET", "/approvals", _LOOK, "marked"), Rule("GET", "/approvals/{id}", _LOOK, "marked"),
     Rule("POST", "/approvals/{id}/approve", _ACT, "whole"),
     Rule("POST", "/approvals/{id}/reject", _ACT, "whole"),
     # The link is a key of its own: whoever was sent it may decide this one.
     Rule("GET", "/approvals/{id}/link/{token}", Role.PUBLIC),
     Rule("POST", "/approvals/{id}/link/{token}", Role.PUBLIC),
-    Rule("GET", "/sessions", _LOOK, "whole"), Rule("GET", "/sessions/{agent}/{id}", _LOOK, "whole"),
+    Rule("GET", "/sessions", _LOOK, "marked"), Rule("GET", "/sessions/{agent}/{id}", _LOOK, "marked"),
     Rule("DELETE", "/sessions/{agent}/{id}", _ACT),
-    Rule("GET", "/sessions/{agent}/{id}/messages", _LOOK, "whole"),
+    Rule("GET", "/sessions/{agent}/{id}/messages", _LOOK, "marked"),
+    Rule("GET", "/sessions/{agent}/{id}/turns", _LOOK),
     Rule("POST", "/sessions/{agent}/{id}/messages", _ACT, "whole"),
     Rule("PUT", "/sessions/{agent}/{id}/messages/{message}", _ACT, "whole"),
     Rule("POST", "/sessions/{agent}/{id}/regenerate", _ACT, "whole"),

@@ -14,10 +14,12 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 
 from agentdur.core.errors import BadRequest, JournalGone, UnknownInvocation
+from agentdur.observe.redaction import hidden, marker
 from agentdur.sdk.client import EngineClient
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sessions.chat import PAGE_MAX, Chat
@@ -33,8 +35,10 @@ from agentdur.sessions.web import (
     number_of,
     sse,
 )
-from agentdur.sessions.words import About, Page, Policy, Post, Posted
+from agentdur.sessions.words import About, Page, Policy, Post, Posted, Shown, TurnRecord
 
+TURNS_MAX = 200
+"""Turns in one answer: each is read by itself."""
 LOOK_SECONDS_MIN, LOOK_SECONDS_MAX = 0.05, 1.0
 """How often a reader looks for the next turn: at first, and when none comes."""
 
@@ -73,6 +77,7 @@ def session_routes(desk: Desk) -> APIRouter:
         ("/{agent}/{id}/messages", ["GET"], routes.messages),
         ("/{agent}/{id}/messages", ["POST"], routes.post),
         ("/{agent}/{id}/messages/{message}", ["PUT"], routes.edit),
+        ("/{agent}/{id}/turns", ["GET"], routes.turns),
         ("/{agent}/{id}/regenerate", ["POST"], routes.regenerate),
         ("/{agent}/{id}/stop", ["POST"], routes.stop),
         ("/{agent}/{id}/stream", ["GET"], routes.stream),
@@ -128,7 +133,23 @@ class _Routes:
             after=number_of(request, "after", -1), limit=number_of(request, "limit", 100),
             audit=flag_of(request, "audit", False),
         )  # fmt: skip
-        return json_response(await self.desk.history(chat, key, page))
+        history = await self.desk.history(chat, key, page)
+        if hidden():
+            history = structs.replace(history, messages=[_unsaid(one) for one in history.messages])
+        return json_response(history)
+
+    async def turns(self, request: Request) -> Response:
+        """GET: the turns that ended: what each cost, how it ended, and the invocation it was."""
+        chat, key = self._place(request)
+        about = await self.desk.known(chat, key)
+        after = max(0, number_of(request, "after", 0))
+        last = min(about.turns, after + max(1, min(number_of(request, "limit", 100), TURNS_MAX)))
+        ended = []
+        for number in range(after + 1, last + 1):
+            record = await self.desk.record(chat, key, number)
+            if record is not None:
+                ended.append(turn_shown(number, record))
+        return json_response({"turns": ended, "after": last if last < about.turns else None})
 
     async def post(self, request: Request) -> Response:
         """POST: a message."""
@@ -204,10 +225,26 @@ class _Routes:
                 return  # told in the stream
 
 
-def summary(agent: str, key: str, about: About) -> dict[str, Any]:
-    """A session as it is listed."""
+def _unsaid(shown: Shown) -> Shown:
+    """Who said it, and a marker in place of what."""
+    said = {"role": shown.role, "content": marker(msgspec.json.encode(shown.message))}
+    return structs.replace(shown, message=said)
+
+
+def turn_shown(number: int, record: TurnRecord) -> dict[str, Any]:
+    """A turn as it is listed; what the client said of it is not told."""
     return {
-        "agent": agent, "id": key, "title": about.title, "created": about.created, "updated": about.updated,
+        "turn": number, "invocation": record.invocation, "id": record.id, "status": record.status,
+        "at": record.at, "agent": record.agent, "finish_reason": record.finish_reason, "usage": record.usage,
+        "cost": record.cost, "model_calls": record.model_calls, "error": record.error,
+    }  # fmt: skip
+
+
+def summary(agent: str, key: str, about: About) -> dict[str, Any]:
+    """A session as it is listed. Its title is what was said first, so it may be hidden."""
+    title = marker(about.title.encode()) if about.title and hidden() else about.title
+    return {
+        "agent": agent, "id": key, "title": title, "created": about.created, "updated": about.updated,
         "messages": about.messages, "turns": about.turns, "running": about.running, "usage": about.usage,
         "cost": about.cost, "model_calls": about.model_calls, "speaker": about.agent,
         "summarised_up_to": None if about.digest is None else about.digest.upto,

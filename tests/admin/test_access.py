@@ -193,10 +193,48 @@ async def test_payloads_are_markers_for_who_may_not_see_them(guarded: Guarded):
     outputs = [one["output"] for one in (await viewer.get("/invocations")).json()["invocations"]]
     assert outputs[0] == outputs[1]
     assert outputs[0]["bytes"] == len(json.dumps(SECRET))
-    for path in ("/services/Room/state?object_key=k", "/search?q=patient", "/sessions", "/approvals"):
+    for path in ("/search?q=patient", "/sessions/Parrot/ada/stream", "/conversations/x"):
         refused = await viewer.get(path)
         assert (refused.status_code, refused.headers["x-agentdur-error"]) == (403, "AD0234"), path
-        assert (await operator.get(path)).status_code == 200
+        assert (await operator.get(path)).status_code != 403
+
+
+async def test_what_is_asked_said_and_kept_is_a_marker_too(guarded: Guarded):
+    """Approvals at both ports, sessions with their messages and turns, state and promises of keys."""
+    viewer, operator = guarded.callers["viewer"], guarded.callers["operator"]
+    await guarded.client.service_send(publish)
+
+    async def pending() -> int:
+        return len((await operator.get("/approvals")).json()["approvals"])
+
+    await until_it_is(pending, 1)
+    said = await operator.post("/sessions/Parrot/ada/messages", json={"content": SECRET})
+    assert said.status_code == 200
+    state = {"object_key": "k", "new_state": {"patient": SECRET}}
+    await guarded.callers["admin"].post("/services/Room/state", json=state)
+
+    async def kept() -> bool:
+        return SECRET in (await operator.get("/services/Room/state?object_key=k")).text
+
+    await until_it_is(kept, True)
+    (asked,) = (await operator.get("/approvals")).json()["approvals"]
+    shows = {
+        "/approvals": "Publish?", f"/approvals/{asked['id']}": "News", "/sessions": SECRET,
+        "/sessions/Parrot/ada": SECRET, "/sessions/Parrot/ada/messages": SECRET,
+        "/services/Room/state?object_key=k": SECRET,
+    }  # fmt: skip
+    for path, text in shows.items():
+        given, seen = await viewer.get(path), await operator.get(path)
+        assert (given.status_code, text in given.text, text in seen.text) == (200, False, True), path
+        assert '"redacted":true' in given.text, path
+        assert asked["digest"] not in given.text, "it could be guessed from"
+    message = (await viewer.get("/sessions/Parrot/ada/messages")).json()["messages"][0]
+    assert (message["role"], message["message"]["role"]) == ("user", "user")
+    (turn,) = (await viewer.get("/sessions/Parrot/ada/turns")).json()["turns"]
+    assert (turn["turn"], turn["status"]) == (1, "completed")
+    as_viewer = {"authorization": f"Bearer {TOKENS['viewer']}"}
+    there = await guarded.ingress.get("/approvals", headers=as_viewer)
+    assert (there.status_code, "Publish?" in there.text) == (200, False)
 
 
 async def test_approvals_ask_for_the_same_role_at_the_ingress(guarded: Guarded):
@@ -215,7 +253,7 @@ async def test_approvals_ask_for_the_same_role_at_the_ingress(guarded: Guarded):
 async def test_a_browser_signs_in_for_a_cookie_that_is_no_token_and_signs_out(guarded: Guarded):
     http = guarded.nobody
     assert (await http.get("/whoami")).json() == {
-        "asked": True, "name": None, "role": None, "payloads": False,
+        "asked": True, "name": None, "role": None, "payloads": False, "sql": False,
     }  # fmt: skip
     assert (await http.post("/login", json={"token": "adt_nobody_0123456789abcdef"})).status_code == 401
     assert "set-cookie" not in (await http.post("/login", json={"token": ""})).headers
@@ -243,7 +281,9 @@ async def test_without_tokens_nobody_signs_in(tmp_path: Path):
         transport = httpx.ASGITransport(create_admin(engine))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             about = (await http.get("/whoami")).json()
-            assert about == {"asked": False, "name": None, "role": None, "payloads": True}
+            assert about == {
+                "asked": False, "name": None, "role": None, "payloads": True, "sql": True,
+            }  # fmt: skip
             assert (await http.post("/login", json={"token": TOKENS["admin"]})).status_code == 401
 
 

@@ -64,7 +64,8 @@ planner = Agent(
     tools=[weather, agent_tool(guide), book],
 )  # fmt: skip
 support = chat(
-    Agent(name="support", model=MODEL, instructions="Help our customers.", tools=[weather]), name="support"
+    Agent(name="support", model=MODEL, instructions="Help our customers.", tools=[weather, book]),
+    name="support",
 )
 
 lawyer = Agent(name="lawyer", model=MODEL, instructions="You know the law.", description="what is lawful")
@@ -164,8 +165,8 @@ APP = [travel, claims, ledger, support, serve_agent(food, "FoodGuide")]
 class Town:
     """The served town: its address, and the runs that were seeded."""
 
-    def __init__(self, url: str, engine: Engine) -> None:
-        self.url, self.engine = url, engine
+    def __init__(self, url: str, app: App, engine: Engine) -> None:
+        self.url, self.app, self.engine = url, app, engine
         self.client = EngineClient(engine)
         self.http = httpx.AsyncClient(base_url=url, timeout=20, trust_env=False)
         self.runs: dict[str, str] = {}
@@ -236,7 +237,7 @@ async def town(port: int = 0) -> AsyncIterator[Town]:
             engine, about, openapi=openapi, deployments=engine.deployments,
             guests=operators_guests(app, engine), mounts={PREFIX: serve_ui},
         )  # fmt: skip
-        made = Town(await stack.enter_async_context(served(admin, port)), engine)
+        made = Town(await stack.enter_async_context(served(admin, port)), app, engine)
         stack.push_async_callback(made.http.aclose)
         yield made
 

@@ -1,12 +1,13 @@
 // The frame around all pages: navigation, keys, messages.
 import { html, render, signal, useEffect } from "./html.js";
 import { get, online, poll, signedOut } from "./api.js";
+import { me, whoami } from "./me.js";
 import { go, href, match, route } from "./router.js";
 import { Asking, Toasts } from "./parts/ask.js";
 import { RunPage } from "./pages/run.js";
 import { ApprovalPage, ApprovalsPage } from "./pages/approvals.js";
 import { ComparePage } from "./pages/compare.js";
-import { LoginPage, Me, whoami } from "./pages/login.js";
+import { LoginPage, Me } from "./pages/login.js";
 import { ObjectPage, ObjectsPage } from "./pages/objects.js";
 import { OverviewPage } from "./pages/overview.js";
 import { SqlPage } from "./pages/sql.js";
@@ -49,12 +50,17 @@ export const asked = signal(0);
 
 function Frame() {
   const { path } = route.value;
-  useEffect(() => void whoami(), []);
+  const known = !!me.value && !signedOut.value;
   useEffect(() => {
-    if (signedOut.value) return;
+    let stop = () => {};
+    whoami().catch(() => (stop = poll(2, () => whoami().then(() => stop()))));
+    return () => stop();
+  }, []);
+  useEffect(() => {
+    if (!known) return undefined;
     get("/version").then((about) => (version.value = about.version), () => {});
     return poll(5, async () => (asked.value = (await get("/approvals?limit=100")).approvals.length));
-  }, [signedOut.value]);
+  }, [known]);
   useEffect(() => {
     const main = document.querySelector("main");
     if (!main.contains(document.activeElement)) main.focus({ preventScroll: true });
@@ -73,7 +79,8 @@ function Frame() {
       <div class="foot"><${Me} />${version.value &&
         `v${version.value}`}<br /><span title="keys"><kbd>/</kbd> filter · <kbd>g</kbd> go to</span></div>
     </header>
-    <main tabindex="-1">${signedOut.value ? html`<${LoginPage} />` : html`<${Page} path=${path} />`}</main>
+    <main tabindex="-1">${signedOut.value ? html`<${LoginPage} />` :
+      known && html`<${Page} path=${path} />`}</main>
     ${!online.value && html`<div class="offline" role="status">The server does not answer</div>`}
     <${Asking} /><${Toasts} />
   </div>`;

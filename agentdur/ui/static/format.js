@@ -52,6 +52,7 @@ export const short = (id) => (id && id.length > 20 ? `${id.slice(0, 8)}…${id.s
 export function line(value, most = 160) {
   if (value === undefined) return "";
   let text;
+  if (redacted(value)) return secret(value);
   if (typeof value === "string") text = JSON.stringify(value.length > most * 2 ? value.slice(0, most * 2) :
     value);
   else if (value && typeof value === "object" && typeof value.bytes === "number" && "preview" in value)
@@ -59,6 +60,13 @@ export function line(value, most = 160) {
   else text = JSON.stringify(value) ?? "";
   return text.length > most ? `${text.slice(0, most)}…` : text;
 }
+
+/** True for what the server hides from who looks. */
+export const redacted = (value) => !!value && typeof value === "object" && value.redacted === true &&
+  typeof value.bytes === "number";
+export const secret = (value) => `hidden (${bytes(value.bytes)})`;
+/** A text of the server, in words when it is hidden. */
+export const said = (value) => (redacted(value) ? secret(value) : value);
 
 /** True for what the server sent the beginning of only. */
 export const cut = (value) => !!value && typeof value === "object" && "preview" in value &&

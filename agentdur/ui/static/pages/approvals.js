@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "../html.js";
 import { get, poll, seg } from "../api.js";
 import { route, setQuery } from "../router.js";
-import { plural } from "../format.js";
+import { plural, said as worded } from "../format.js";
 import { ask } from "../parts/ask.js";
 import { Pick } from "../parts/pick.js";
 import { ApprovalCard, decide, decider } from "../parts/approval.js";
@@ -31,7 +31,7 @@ export function ApprovalsPage() {
     document.title = "Approvals · agentdur";
   }, []);
   const shown = (found ?? []).filter((one) =>
-    JSON.stringify([one.question, one.payload, one.service, one.by,
+    JSON.stringify([worded(one.question), one.payload, one.service, one.by,
     one.id]).toLowerCase().includes(needle.toLowerCase()));
   if (status !== "pending") shown.reverse();
   const services = [...new Set((found ?? []).map((one) => one.service))];
@@ -79,10 +79,18 @@ export function ApprovalsPage() {
 
 export function ApprovalPage({ id }) {
   const [record, setRecord] = useState(null);
-  const [failed, setFailed] = useState("");
-  const load = () => get(`/approvals/${seg(id)}`).then(setRecord, (error) => setFailed(error.message));
+  const [failed, setFailed] = useState(null);
+  const load = () => get(`/approvals/${seg(id)}`).then((found) => {
+    setRecord(found);
+    setFailed(null);
+  }, setFailed);
   useEffect(() => poll(3, load), [id]);
-  if (failed) return html`<div class="card empty"><b>No such approval</b>${failed}</div>`;
-  return html`<div class="stack"><h1>Approval</h1>${record &&
+  useEffect(() => {
+    document.title = "Approval · agentdur";
+  }, []);
+  if (failed?.status === 404) return html`<div class="card empty"><b>No such approval</b>${failed.message}
+    </div>`;
+  return html`<div class="stack"><h1>Approval</h1>${failed &&
+    html`<p class="note failed" role="alert">${failed.message}</p>`}${record &&
     html`<${ApprovalCard} record=${record} onDecided=${setRecord} />`}</div>`;
 }

@@ -1,14 +1,7 @@
 // Who you are, where the server asks: a token for a cookie that no script can read.
-import { html, signal, useState } from "../html.js";
-import { get, post, signedOut } from "../api.js";
-
-/** What the server knows of who looks: {asked, name, role, payloads}. */
-export const me = signal(null);
-
-export const whoami = () => get("/whoami").then((about) => {
-  me.value = about;
-  signedOut.value = about.asked && !about.name;
-}, () => {});
+import { html, useState } from "../html.js";
+import { post } from "../api.js";
+import { me, whoami } from "../me.js";
 
 export async function leave() {
   await post("/logout");

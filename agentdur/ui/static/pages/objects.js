@@ -1,8 +1,9 @@
 // Keys of objects and workflows: who holds one, who waits, and its state, which can be edited.
 import { html, useEffect, useState } from "../html.js";
-import { get, lit, poll, post, seg, sql } from "../api.js";
+import { get, poll, post, seg } from "../api.js";
+import { needs } from "../me.js";
 import { href, route, setQuery } from "../router.js";
-import { ago, bytes, ms, short, span, now, plural } from "../format.js";
+import { ago, bytes, ms, redacted, said as worded, short, span, now, plural } from "../format.js";
 import { ask, attempt } from "../parts/ask.js";
 import { Pick, useServices } from "../parts/pick.js";
 import { Status } from "../parts/status.js";
@@ -53,38 +54,10 @@ export function ObjectsPage() {
   </div>`;
 }
 
-/** Keys with state, a holder or an inbox. */
 async function keys(service, needle) {
-  const where = (name, key) => [service ? `${name} = ${lit(service)}` :
-    `NOT starts_with(${name}, 'agentdur.')`, needle ? `${key} LIKE ${lit(`%${needle}%`)}` :
-    ""].filter(Boolean).join(" AND ");
-  const at = where("service_name", "service_key");
-  const [state, held, inbox] = await Promise.all([
-    sql(`SELECT service_name, service_key, COUNT(*) AS n
-      FROM state
-      WHERE ${at}
-      GROUP BY service_name, service_key
-      ORDER BY service_name, service_key LIMIT ${MOST}`),
-    sql(`SELECT service_name, service_key, invocation_id
-      FROM sys_keyed_service_status
-      WHERE ${at} LIMIT ${MOST}`),
-    sql(`SELECT service_name, service_key, COUNT(*) AS n
-      FROM sys_inbox
-      WHERE ${at}
-      GROUP BY service_name, service_key LIMIT ${MOST}`),
-  ]);
-  const all = new Map();
-  const place = (row) => {
-    const id = JSON.stringify([row.service_name, row.service_key]);
-    if (!all.has(id)) all.set(id, { service: row.service_name, key: row.service_key ?? "", values: 0,
-      waiting: 0, holder: "" });
-    return all.get(id);
-  };
-  for (const row of held) place(row).holder = row.invocation_id;
-  for (const row of inbox) place(row).waiting = row.n;
-  for (const row of state) place(row).values = row.n;
-  return [...all.values()].sort((a, b) => b.waiting - a.waiting || !!b.holder - !!a.holder ||
-    (a.service + a.key < b.service + b.key ? -1 : 1)).slice(0, MOST);
+  const asked = new URLSearchParams({ limit: String(MOST), ...(service ? { service } : {}),
+    ...(needle ? { contains: needle } : {}) });
+  return (await get(`/objects?${asked}`)).objects;
 }
 
 export function ObjectPage({ service, key_: key }) {
@@ -92,21 +65,12 @@ export function ObjectPage({ service, key_: key }) {
   const [failed, setFailed] = useState("");
   const load = async () => {
     try {
-      const at = `service_name = ${lit(service)} AND service_key = ${lit(key)}`;
-      const [state, runs, held, inbox, promises] = await Promise.all([
+      const [state, runs, about] = await Promise.all([
         get(`/services/${seg(service)}/state?object_key=${seg(key)}`),
         get(`/invocations?service=${seg(service)}&key=${seg(key)}&limit=50`),
-        sql(`SELECT invocation_id FROM sys_keyed_service_status WHERE ${at}`),
-        sql(`SELECT id, sequence_number, created_at
-          FROM sys_inbox
-          WHERE ${at}
-          ORDER BY sequence_number LIMIT 200`),
-        sql(`SELECT key, completed, completion_success_value_utf8, completion_failure
-          FROM sys_promise
-          WHERE ${at}
-          ORDER BY key`),
+        get(`/objects/${seg(service)}?object_key=${seg(key)}`),
       ]);
-      setAll({ state, runs: runs.invocations, holder: held[0]?.invocation_id, inbox, promises });
+      setAll({ ...about, state, runs: runs.invocations });
       setFailed("");
     } catch (error) {
       setFailed(error.message);
@@ -146,8 +110,8 @@ export function ObjectPage({ service, key_: key }) {
     ${all.promises.length > 0 && html`<section class="card"><header><h2>Promises</h2></header>
       <ul class="plainlist pad">${all.promises.map((one) =>
       html`<li key=${one.key}><b class="mono">${one.key}</b> ${one.completed ?
-      html`<span class="tag">${one.completion_failure ? "rejected" : "resolved"}</span> <code>
-      ${one.completion_failure ?? one.completion_success_value_utf8}</code>` :
+      html`<span class="tag">${one.failure ? "rejected" : "resolved"}</span> <code>
+      ${one.failure ?? worded(one.value)}</code>` :
       html`<span class="status is-suspended">open</span>`}</li>`)}</ul></section>`}
     <section class="card"><header><h2>Recent invocations</h2></header>${all.runs.length ?
       html`<div class="scroll"><table class="table stacks"><tbody>${all.runs.slice(0, 20).map((one) =>
@@ -187,15 +151,18 @@ function State({ service, object, state, onDone }) {
   const clear = async () => (await ask({ title: "Clear all state of this key?", action: "Clear",
     danger: true })) && save({}, "The edit is accepted.");
   return html`<section class="card"><header><h2>State</h2><span class="tag num">${plural(names.length,
-    "value")}</span><span class="grow"></span><button onClick=${() =>
-    edit(null)}>Add…</button>${names.length > 0 &&
-    html`<button class="danger" onClick=${clear}>Clear…</button>`}</header>
+    "value")}</span><span class="grow"></span><button ...${needs("admin", true)} onClick=${() =>
+    edit(null)}>Add…</button>${names.length > 0 && html`<button class="danger" ...${needs("admin", true)}
+      onClick=${clear}>Clear…</button>`}</header>
     ${names.length ? html`<div class="scroll"><table class="table stacks"><tbody>${names.map((name) =>
       html`<tr key=${name}><td class="main mono"><b>${name}</b><br />
-      <span class="small soft">${bytes(text(state.state[name]).length)}</span></td>
-      <td class="about wide"><${Value} value=${parsed(text(state.state[name]))} label=${name} /></td>
-      <td class="right nowrap"><button onClick=${() =>
-        edit(name)} aria-label=${`edit ${name}`}>Edit…</button> <button class="danger" onClick=${() =>
+      ${!redacted(state.state[name]) &&
+        html`<span class="small soft">${bytes(text(state.state[name]).length)}</span>`}</td>
+      <td class="about wide"><${Value} value=${redacted(state.state[name]) ? state.state[name] :
+        parsed(text(state.state[name]))} label=${name} /></td>
+      <td class="right nowrap"><button ...${needs("admin", true)} onClick=${() =>
+        edit(name)} aria-label=${`edit ${name}`}>Edit…</button> <button class="danger"
+        ...${needs("admin", true)} onClick=${() =>
         remove(name)} aria-label=${`delete ${name}`}>Delete…</button></td></tr>`)}</tbody></table></div>` :
         html`<p class="pad soft">There is none.</p>`}</section>`;
 }

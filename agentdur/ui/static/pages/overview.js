@@ -1,26 +1,24 @@
 // What is going on, what it costs, and what needs somebody.
 import { html, useEffect, useState } from "../html.js";
-import { get, poll, seg, sql } from "../api.js";
+import { get, poll, seg } from "../api.js";
 import { href, route, setQuery } from "../router.js";
 import { ago, count, money, ms, plural } from "../format.js";
 import { STATUSES, Status, word } from "../parts/status.js";
 import { Columns } from "../parts/chart.js";
 import { aboutRun } from "./runs.js";
 
-const WINDOWS = { "1h": ["1 hour", 60, "last hour"], "1d": ["24 hours", 1800, "last day"],
-  "7d": ["7 days", 10800, "last week"] };
-const OURS = "NOT starts_with(target_service_name, 'agentdur.')";
+const WINDOWS = { "1h": "last hour", "1d": "last day", "7d": "last week",
+  "30d": "last 30 days" };
 
 export function OverviewPage() {
-  const span = route.value.query.get("window") ?? "1d";
-  const [length, bucket] = WINDOWS[span] ?? WINDOWS["1d"];
+  const asked = route.value.query.get("window") ?? "", span = asked in WINDOWS ? asked : "1d";
   const [data, setData] = useState(null);
   const [failed, setFailed] = useState("");
   useEffect(() => {
     document.title = "Overview · agentdur";
     return poll(5, async () => {
       try {
-        setData(await load(length, bucket));
+        setData(await load(span));
         setFailed("");
       } catch (error) {
         setFailed(error.message);
@@ -30,7 +28,7 @@ export function OverviewPage() {
   return html`<div class="stack">
     <div class="head"><h1>Overview</h1><span class="grow"></span>
       <div class="segments" role="group"
-      aria-label="Window">${Object.entries(WINDOWS).map(([name, [, , text]]) =>
+      aria-label="Window">${Object.entries(WINDOWS).map(([name, text]) =>
       html`<button key=${name} aria-pressed=${String(name === span)}
       onClick=${() => setQuery({ window: name })}>${text}</button>`)}</div></div>
     ${failed && html`<p class="note failed" role="alert">${failed}</p>`}
@@ -41,15 +39,16 @@ export function OverviewPage() {
           <span class="small soft num">
           ${count(data.ended.success)} well, ${count(data.ended.failure)} failed</span></header>
           <div class="pad"><${Columns} data=${data.rate} parts=${[["success", "ok"],
-          ["failure", "failed"]]} bucket=${bucket} label="Invocations that ended, over time" /></div>
+          ["failure", "failed"]]} bucket=${data.bucket} label="Invocations that ended, over time" /></div>
           </section>
         <section class="card"><header><h2>Spend</h2><span class="grow"></span>
           <span class="small soft num">${money(data.spend.cost) ||
           "$0"} · ${count(data.spend.tokens)} tokens · ${plural(data.spend.calls, "model call")}</span>
           </header><div class="pad"><${Columns} data=${data.cost} parts=${[["cost",
-          "llm"]]} bucket=${bucket} label="Spend over time" show=${money} /></div></section>
+          "llm"]]} bucket=${data.bucket} label="Spend over time" show=${money} /></div></section>
       </div>
       <div class="cols wide">
+        <${Spend} title="By agent" rows=${data.byAgent} />
         <${Spend} title="By service" rows=${data.byService} link=${(row) =>
           `/invocations?service=${seg(row.name)}`} />
         <${Spend} title="By model" rows=${data.byModel} />
@@ -88,56 +87,26 @@ function Spend({ title, rows, link }) {
     : html`<p class="soft">No model was asked.</p>`}</div></section>`;
 }
 
-const SUMS = `SUM(cost) AS cost, SUM(input_tokens) AS tin, SUM(output_tokens) AS tout,
-  COUNT(*) AS calls`;
-const DEAREST = "ORDER BY cost DESC NULLS LAST LIMIT 6";
-
-async function load(length, bucket) {
-  const at = (column) =>
-    `to_unixtime(date_bin(INTERVAL '${bucket} seconds', ${column}, TIMESTAMP '1970-01-01T00:00:00'))`;
-  const spent = `FROM llm_calls WHERE at > now() - INTERVAL '${length}'`;
-  const [now, rate, cost, service, session, dear, models, broken, lost] = await Promise.all([
-    sql(`SELECT status, COUNT(*) AS n
-      FROM sys_invocation
-      WHERE status <> 'completed' AND ${OURS}
-      GROUP BY status`),
-    sql(`SELECT ${at("completed_at")} AS t, completion_result AS r, COUNT(*) AS n
-      FROM sys_invocation_status
-      WHERE status = 'completed' AND completed_at > now() - INTERVAL '${length}' AND ${OURS}
-      GROUP BY 1, 2`),
-    sql(`SELECT ${at("at")} AS t, ${SUMS} ${spent} GROUP BY 1`),
-    sql(`SELECT target_service_name AS name, ${SUMS} ${spent} GROUP BY target_service_name ${DEAREST}`),
-    sql(`SELECT target_service_name AS service, target_service_key AS key, ${SUMS} ${spent}
-      AND target_handler_name = 'turn' AND target_service_key IS NOT NULL
-      GROUP BY target_service_name, target_service_key ${DEAREST}`),
-    sql(`SELECT invocation_id AS id, MIN(target_service_name) AS service, MIN(target_service_key) AS key,
-      MIN(target_handler_name) AS handler, ${SUMS} ${spent}
-      GROUP BY invocation_id ${DEAREST}`),
-    sql(`SELECT model AS name, ${SUMS} ${spent} GROUP BY model ${DEAREST}`),
+async function load(span) {
+  const [sums, broken, lost] = await Promise.all([
+    get(`/overview?window=${span}`),
     get("/invocations?status=backing-off&status=paused&limit=15"),
     get("/invocations?status=failed&limit=8"),
   ]);
-  const tokens = (row) => (row.tin ?? 0) + (row.tout ?? 0);
-  const named = (rows) => rows.map((row) => ({ ...row, tokens: tokens(row) }));
-  const ended = { success: 0, failure: 0 };
-  const byTime = new Map();
-  for (const row of rate) {
-    ended[row.r] = (ended[row.r] ?? 0) + row.n;
-    byTime.set(row.t, { ...byTime.get(row.t), t: row.t, [row.r]: row.n });
-  }
-  const sum = (pick) => cost.reduce((all, row) => all + pick(row), 0);
+  const timed = (rows) => rows.map((row) => ({ ...row, t: ms(row.at) / 1000 }));
+  const add = (rows, name) => rows.reduce((all, row) => all + (row[name] ?? 0), 0);
   return {
-    now: Object.fromEntries(now.map((row) => [row.status, row.n])),
-    ended,
-    rate: [...byTime.values()],
-    cost: cost.map((row) => ({ t: row.t, cost: row.cost ?? 0 })),
-    spend: { cost: sum((row) => row.cost ?? 0), tokens: sum(tokens), calls: sum((row) => row.calls ?? 0) },
-    byService: named(service),
-    byModel: named(models),
-    bySession: named(session).map((row) => ({ ...row, name: `${row.service} / ${row.key}` })),
-    dearest: named(dear).map((row) => ({ ...row, name: targetOf(row) })),
+    now: sums.statuses, bucket: sums.bucket_seconds,
+    ended: { success: add(sums.ended, "success"), failure: add(sums.ended, "failure") },
+    rate: timed(sums.ended),
+    cost: timed(sums.spend),
+    spend: { cost: add(sums.spend, "cost"), tokens: add(sums.spend, "tokens"),
+      calls: add(sums.spend, "calls") },
+    byAgent: sums.by_agent.map((row) => ({ ...row, name: row.agent || "steps of handlers" })),
+    byService: sums.by_service.map((row) => ({ ...row, name: row.service })),
+    byModel: sums.by_model.map((row) => ({ ...row, name: row.model })),
+    bySession: sums.by_session.map((row) => ({ ...row, name: `${row.service} / ${row.key}` })),
+    dearest: sums.by_invocation.map((row) => ({ ...row, name: row.target })),
     trouble: [...broken.invocations, ...lost.invocations],
   };
 }
-
-const targetOf = (row) => [row.service, row.key, row.handler].filter(Boolean).join("/");

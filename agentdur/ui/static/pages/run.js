@@ -1,6 +1,7 @@
 // One run: what it is, what it waits for, what went wrong, what can be done, and its journal.
 import { html, useEffect, useMemo } from "../html.js";
 import { patch, seg } from "../api.js";
+import { needs } from "../me.js";
 import { go, href, route, setQuery } from "../router.js";
 import { ago, count, money, ms, now, short, span, stamp, until } from "../format.js";
 import { ask, attempt } from "../parts/ask.js";
@@ -115,10 +116,10 @@ function Actions({ about }) {
   const shown = ["resume", "pause", "cancel", "kill"].filter((name) => CAN[name].includes(about.status));
   return html`<div class="row actions">
     ${shown.map((name) => html`<button key=${name} class=${name === "kill" ? "danger" : ""}
-      onClick=${() => act(name)}>${name === "resume" && about.status === "backing-off" ? "Retry now" :
-      WORDS[name][0]}</button>`)}
+      ...${needs("operator")} onClick=${() => act(name)}>${name === "resume" &&
+      about.status === "backing-off" ? "Retry now" : WORDS[name][0]}</button>`)}
     ${ended(about) && about.target_service_ty !== "Workflow" &&
-      html`<button onClick=${restart}>Restart as new</button>`}
+      html`<button ...${needs("operator")} onClick=${restart}>Restart as new</button>`}
   </div>`;
 }
 

@@ -1,12 +1,13 @@
 // All invocations: filters in the URL, and actions on what is chosen, counted first.
 import { html, useEffect, useState } from "../html.js";
 import { get, poll, post, seg } from "../api.js";
+import { may } from "../me.js";
 import { href, route, setQuery } from "../router.js";
 import { ago, ms, now, plural, short, span, stamp, until } from "../format.js";
 import { ask, attempt, say } from "../parts/ask.js";
 import { STATUSES, Status, ended, shown, word } from "../parts/status.js";
 import { Pick, useServices } from "../parts/pick.js";
-import { waitingWords } from "../parts/waiting.js";
+import { Since, waitingWords } from "../parts/waiting.js";
 
 const PAGE = 200, MOST = 1000;
 /** What the API calls what is shown: one that is in memory and waits for somebody runs, for the API. */
@@ -86,6 +87,7 @@ export function RunsPage() {
     say(`${done} done`);
     load();
   };
+  const acts = may("operator");
   const handlers = services.find((one) => one.name === service)?.handlers ?? [];
   return html`<div class="stack">
     <div class="head"><h1>Invocations</h1><span class="grow"></span>
@@ -101,7 +103,7 @@ export function RunsPage() {
       onClick=${status(name)}>${word(name)}</button>`)}
       ${key && html`<button class="chip" aria-pressed="true"
         onClick=${() => setQuery({ key: "" })}>key ${key} ✕</button>`}
-      ${(service || key || statuses.length > 0) &&
+      ${acts && (service || key || statuses.length > 0) &&
         html`<select class="chip" aria-label="Act on all that fit" value=""
         onChange=${(e) => e.target.value && sweep(e.target.value, e.target.selectedOptions[0].text)}>
         <option value="">act on all that fit…</option>
@@ -118,12 +120,12 @@ export function RunsPage() {
       html`<a href=${href(`/search?q=${seg(needle)}`)}>Look for it in inputs, outputs and messages</a>` :
       "Change the filters, or start something."}</div>`}
     ${rows.length > 0 && html`<div class="card scroll"><table class="table stacks">
-      <thead><tr><th><input type="checkbox" aria-label="choose all" checked=${picked.length ===
+      <thead><tr>${acts && html`<th><input type="checkbox" aria-label="choose all" checked=${picked.length ===
         rows.length} onChange=${() => setChosen(picked.length === rows.length ? new Set() :
-        new Set(rows.map((one) => one.id)))} /></th><th>Status</th><th>Target</th><th>What it is about</th>
+        new Set(rows.map((one) => one.id)))} /></th>`}<th>Status</th><th>Target</th><th>What it is about</th>
         <th class="right">Age</th><th class="right">Took</th></tr></thead>
       <tbody>${rows.map((one) => html`<${Row} key=${one.id} run=${one} chosen=${chosen.has(one.id)}
-        flip=${flip(one.id)} />`)}</tbody></table></div>`}
+        flip=${acts && flip(one.id)} />`)}</tbody></table></div>`}
     ${found && found.length >= limit && limit < MOST &&
       html`<p><button onClick=${() => setQuery({ limit: MOST })}>Show ${MOST}</button></p>`}
   </div>`;
@@ -135,8 +137,8 @@ const fits = (run, needle) => !needle ||
 
 function Row({ run, chosen, flip }) {
   const begun = ms(run.created_at), stop = ms(run.completed_at);
-  return html`<tr><td><input type="checkbox" aria-label=${`choose ${run.id}`} checked=${chosen}
-    onChange=${flip} /></td>
+  return html`<tr>${flip && html`<td><input type="checkbox" aria-label=${`choose ${run.id}`}
+    checked=${chosen} onChange=${flip} /></td>`}
     <td><${Status} run=${run} /></td>
     <td class="main"><a class="rowlink mono" href=${href(`/invocations/${run.id}`)}>${run.target}</a><br />
       <span class="small soft mono">${short(run.id)}</span></td>
@@ -156,7 +158,7 @@ export function aboutRun(run) {
     class="warn">${run.last_failure ? `paused after: ${run.last_failure.message}` : "paused"}</span>`;
   if (run.status === "scheduled") return `starts ${until(ms(run.scheduled_start_at))}`;
   const waits = ended(run) ? "" : waitingWords(run);
-  if (waits) return html`waiting for <b>${waits}</b> since ${ago(ms(run.modified_at))}`;
+  if (waits) return html`waiting for <b>${waits}</b>, <${Since} at=${ms(run.modified_at)} />`;
   if (run.restarted_from) return html`<span class="soft">restarted from ${short(run.restarted_from)}</span>`;
   return run.invoked_by_id ? html`<span class="soft">called by ${short(run.invoked_by_id)}</span>` : "";
 }

@@ -1,6 +1,7 @@
 // Runs by the text in them: newest first, as far back as somebody wants to look.
 import { html, useEffect, useRef, useState } from "../html.js";
 import { get } from "../api.js";
+import { NotForYou, seesPayloads } from "../me.js";
 import { href, route, setQuery } from "../router.js";
 import { ago, count, ms, plural, short, stamp } from "../format.js";
 import { Status } from "../parts/status.js";
@@ -28,6 +29,10 @@ export function SearchPage() {
     const next = now.includes(name) ? now.filter((one) => one !== name) : [...now, name];
     setQuery({ in: next.length === PLACES.length ? [] : next });
   };
+  if (!seesPayloads()) return html`<div class="stack"><div class="head"><h1>Search</h1></div>
+    <${NotForYou} title="Nothing to look through">It looks into what runs were given and gave, which your role
+      may not see. <a href=${href("/invocations")}>Invocations</a> are found by service, key and status.
+    <//></div>`;
   return html`<div class="stack">
     <div class="head"><h1>Search</h1></div>
     <form class="row" role="search" onSubmit=${submit}>

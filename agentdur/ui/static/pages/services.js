@@ -1,6 +1,7 @@
 // What is served, and a playground for each handler.
 import { html, useEffect, useState } from "../html.js";
 import { get, post, seg } from "../api.js";
+import { needs, whyNot } from "../me.js";
 import { go, href } from "../router.js";
 import { attempt } from "../parts/ask.js";
 import { Fact } from "../parts/llm.js";
@@ -115,11 +116,11 @@ function Playground({ service, handler }) {
         JSON.stringify(value, null, 2)} onInput=${(e) => setText(e.target.value)}></textarea></label>`
       : html`<${Form} schema=${schema} value=${value} onChange=${setValue} label="Input" />`}
     ${wrong && html`<p class="note failed small" role="alert">${wrong}</p>`}
-    <div class="row"><button class="primary" disabled=${busy}>Start</button>
+    <div class="row"><button class="primary" disabled=${busy} ...${needs("operator")}>Start</button>
       ${takes && schema && html`<button type="button" class="plain"
         onClick=${() => setText(text === null ? JSON.stringify(value, null, 2) : null)}>${text === null ?
         "as JSON" : "as a form"}</button>`}
-      <span class="small soft">The run opens as it goes on.</span></div>
+      <span class="small soft">${whyNot("operator") || "The run opens as it goes on."}</span></div>
     ${schema && html`<details class="small"><summary>input schema</summary>
       <${Value} value=${schema} label="schema" /></details>`}
     ${handler.output_json_schema && html`<details class="small"><summary>output schema</summary>

@@ -1,8 +1,9 @@
 // One conversation: its transcript, each turn with its run, what is being said now, and a box to talk in.
 import { html, useEffect, useRef, useState } from "../html.js";
-import { del, get, lit, poll, post, seg, sql } from "../api.js";
+import { del, get, poll, post, seg } from "../api.js";
+import { needs, whyNot } from "../me.js";
 import { go, href } from "../router.js";
-import { ago, count, money, short, stamp } from "../format.js";
+import { ago, count, money, said as worded, short, stamp } from "../format.js";
 import { ask, attempt } from "../parts/ask.js";
 import { Fact, Message } from "../parts/llm.js";
 import { Asked, approvalOf } from "../parts/waiting.js";
@@ -14,19 +15,19 @@ export function SessionPage({ agent, id }) {
   const path = `/sessions/${seg(agent)}/${seg(id)}`;
   const [about, setAbout] = useState(undefined);
   const [messages, setMessages] = useState([]);
-  const [turns, setTurns] = useState({});
+  const turns = useRef({});
   const [asked, setAsked] = useState([]);
   /** What was said here: `{id, invocation, text}`. */
   const [sent, setSent] = useState([]);
   const looks = useRef({ begun: 0, shown: 0 });
   const load = async () => {
     const look = ++looks.current.begun;
-    const found = await find(path, agent, id);
+    const found = await find(path, turns.current);
     if (look < looks.current.shown) return; // somebody who looked later was faster
     looks.current.shown = look;
     setAsked(found.asked);
     setMessages(found.messages);
-    setTurns(found.turns);
+    turns.current = found.turns;
     setAbout(found.about);
   };
   const over = async (invocation) => {
@@ -38,7 +39,7 @@ export function SessionPage({ agent, id }) {
     load().catch(() => {});
   };
   useEffect(() => {
-    document.title = `${about?.title || id} · agentdur`;
+    document.title = `${worded(about?.title) || id} · agentdur`;
   }, [about?.title]);
   useEffect(() => poll(2.5, load), [path]);
   const waiting = sent.filter((one) => !messages.some((message) => message.id === one.id));
@@ -55,7 +56,7 @@ export function SessionPage({ agent, id }) {
         html`<p class="empty"><b>A new session</b>Say something, and it begins.</p>`}
       ${messages.map((one, i) => html`
         ${one.turn !== messages[i - 1]?.turn &&
-          html`<${Turn} key=${`t${one.turn}`} number=${one.turn} record=${turns[one.turn]}
+          html`<${Turn} key=${`t${one.turn}`} number=${one.turn} record=${turns.current[one.turn]}
             at=${one.at * 1000} />`}
         <${Message} key=${one.index} message=${one.message}
           aside=${one.partial && html` <span class="tag">interrupted</span>`} />`)}
@@ -86,11 +87,11 @@ function Head({ agent, id, about, path }) {
       <div class="grow">
         <p class="small soft crumbs">
           <a href=${href("/sessions")}>sessions</a> / ${agent} / <span class="mono">${id}</span></p>
-        <h1>${about?.title || id}</h1>
+        <h1>${worded(about?.title) || id}</h1>
       </div>
-      ${about?.running && html`<button onClick=${stop}>Stop</button>`}
+      ${about?.running && html`<button ...${needs("operator")} onClick=${stop}>Stop</button>`}
       ${about && html`<a class="button" href=${href(`/objects/${seg(agent)}/${seg(id)}`)}>Object</a>
-        <button class="danger" onClick=${remove}>Forget…</button>`}
+        <button class="danger" ...${needs("operator")} onClick=${remove}>Forget…</button>`}
     </div>
     ${about && html`<dl class="facts">
       <${Fact} name="Agent" value=${about.speaker || agent} />
@@ -117,11 +118,11 @@ function Turn({ number, record, at }) {
 }
 
 function Say({ agent, path, onSaid }) {
-  const [text, setText] = useState("");
+  const [text, setText] = useState(""), why = whyNot("operator", true);
   const send = async (event) => {
     event.preventDefault();
     const said = text.trim();
-    if (!said) return;
+    if (!said || why) return;
     setText("");
     const posted = await attempt(() => post(`${path}/messages?wait=false`, { content: said }));
     if (posted) onSaid(posted, said);
@@ -135,9 +136,9 @@ function Say({ agent, path, onSaid }) {
     <textarea id="say" rows="2" placeholder=${`Message to ${agent}`} value=${text}
       onInput=${(e) => setText(e.target.value)} onKeyDown=${keys}></textarea>
     <div class="row">
-      <span class="small soft grow">
-        <kbd>Enter</kbd> sends, <kbd>Shift</kbd>+<kbd>Enter</kbd> is a new line</span>
-      <button class="primary" disabled=${!text.trim()}>Send</button>
+      <span class="small soft grow">${why || html`
+        <kbd>Enter</kbd> sends, <kbd>Shift</kbd>+<kbd>Enter</kbd> is a new line`}</span>
+      <button class="primary" disabled=${!text.trim() || !!why} title=${why}>Send</button>
     </div>
   </form>`;
 }
@@ -176,10 +177,10 @@ function useTalk(running, onNews, onEnd) {
 }
 
 /** All there is to show. A session that nobody has spoken in yet is `about: null`. */
-async function find(path, agent, id) {
+async function find(path, known) {
   try {
     const about = await get(path);
-    const [messages, turns] = await Promise.all([history(path), turnsOf(agent, id)]);
+    const [messages, turns] = await Promise.all([history(path), turnsOf(path, known)]);
     if (about.running) turns[about.running.turn] = { invocation: about.running.invocation };
     const asked = about.running ? await questions(about.running.invocation) : [];
     return { about, messages, turns, asked };
@@ -200,11 +201,16 @@ async function history(path) {
   return all;
 }
 
-/** Of each turn that ended: its invocation, how it ended, what it cost. */
-async function turnsOf(agent, id) {
-  const rows = await sql(`SELECT key, value_utf8 FROM state
-    WHERE service_name = ${lit(agent)} AND service_key = ${lit(id)} AND starts_with(key, 'turn:')`);
-  return Object.fromEntries(rows.map((row) => [Number(row.key.slice(5)), JSON.parse(row.value_utf8)]));
+/** Of each turn that ended: its invocation, how it ended, what it cost. What has ended is asked for once. */
+async function turnsOf(path, known) {
+  const turns = { ...known };
+  let after = Math.max(0, ...Object.values(known).filter((one) => one.turn).map((one) => one.turn));
+  for (let n = 0; n < PAGES_MOST && after !== null; n++) {
+    const page = await get(`${path}/turns?after=${after}&limit=200`);
+    for (const one of page.turns) turns[one.turn] = one;
+    after = page.after;
+  }
+  return turns;
 }
 
 /** What a running turn asks a person. */

@@ -1,8 +1,9 @@
 // Conversations: the list of all sessions.
 import { html, useEffect, useState } from "../html.js";
 import { get, poll, seg } from "../api.js";
+import { needs } from "../me.js";
 import { go, href, route, setQuery } from "../router.js";
-import { ago, count, money } from "../format.js";
+import { ago, count, money, said as worded } from "../format.js";
 import { ask } from "../parts/ask.js";
 import { Pick } from "../parts/pick.js";
 
@@ -15,11 +16,13 @@ export function SessionsPage() {
   const [failed, setFailed] = useState("");
   useEffect(() => {
     document.title = "Sessions · agentdur";
-    return poll(4, () => get(`/sessions?limit=500${agent ? `&agent=${seg(agent)}` : ""}`).then((page) =>
-      setFound(page.sessions), (error) => setFailed(error.status === 404 ? "none" : error.message)));
+    return poll(4, () => get(`/sessions?limit=500${agent ? `&agent=${seg(agent)}` : ""}`).then((page) => {
+        setFound(page.sessions);
+        setFailed("");
+      }, (error) => setFailed(error.status === 404 ? "none" : error.message)));
   }, [agent]);
   const shown = (found ?? []).filter((one) =>
-    `${one.title} ${one.id} ${one.agent}`.toLowerCase().includes(needle.toLowerCase())).sort((a, b) =>
+    `${worded(one.title)} ${one.id} ${one.agent}`.toLowerCase().includes(needle.toLowerCase())).sort((a, b) =>
     b.updated - a.updated);
   const agents = [...new Set((found ?? []).map((one) => one.agent))];
   const start = async () => {
@@ -36,7 +39,8 @@ export function SessionsPage() {
         value=${agent} options=${agents} onPick=${(one) => setQuery({ agent: one })} />`}
       <input type="search" data-filter placeholder="Filter" aria-label="Filter" value=${needle}
         onInput=${(e) => setQuery({ q: e.target.value })} />
-      ${found && html`<button class="primary" onClick=${start}>New session</button>`}
+      ${found && html`<button class="primary" ...${needs("operator", true)}
+        onClick=${start}>New session</button>`}
     </div>
     ${failed === "none" ?
       html`<div class="card empty">
@@ -49,8 +53,9 @@ export function SessionsPage() {
         <th class="right">Cost</th><th>Last</th></tr></thead>
       <tbody>${shown.map((one) => html`<tr key=${`${one.agent}/${one.id}`}>
         <td class="main"><a class="rowlink" href=${href(`/sessions/${seg(one.agent)}/${seg(one.id)}`)}>
-          <b>${one.title || one.id}</b></a><br /><span class="small soft mono">${one.id}</span>${one.running
-          && html` <span class="status is-running">answering</span>`}</td>
+          <b>${worded(one.title) || one.id}</b></a><br />
+          <span class="small soft mono">${one.id}</span>${one.running &&
+          html` <span class="status is-running">answering</span>`}</td>
         <td>${one.agent}</td><td class="right num">${one.turns}</td>
           <td class="right num">${count(tokens(one.usage))}</td><td class="right num">${money(one.cost)}</td>
           <td class="nowrap soft">${ago(one.updated * 1000)}</td>

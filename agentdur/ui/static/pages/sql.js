@@ -1,6 +1,7 @@
 // Questions in SQL, for what no page shows.
 import { html, useEffect, useState } from "../html.js";
 import { sql } from "../api.js";
+import { NotForYou, asksSql } from "../me.js";
 import { href, route, setQuery } from "../router.js";
 import { line, plural } from "../format.js";
 
@@ -53,7 +54,7 @@ export function SqlPage() {
   };
   useEffect(() => {
     document.title = "SQL · agentdur";
-    if (route.value.query.get("q")) run(asked);
+    if (route.value.query.get("q") && asksSql()) run(asked);
   }, []);
   const submit = (event) => {
     event?.preventDefault();
@@ -68,6 +69,10 @@ export function SqlPage() {
   const keys = (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submit(event);
   };
+  if (!asksSql()) return html`<div class="stack"><div class="head"><h1>SQL</h1></div>
+    <${NotForYou} title="SQL is not for your role">It shows everything there is, so it asks for a role of its
+      own. <a href=${href("/")}>The overview</a> and <a href=${href("/objects")}>objects</a> say what most
+      questions are about.<//></div>`;
   const kept = past();
   return html`<div class="stack"><div class="head"><h1>SQL</h1></div>
     <form class="card pad stack tight" onSubmit=${submit}>

@@ -2,13 +2,14 @@
 import { html, useState } from "../html.js";
 import { post, seg } from "../api.js";
 import { href } from "../router.js";
-import { ago, ms, short, stamp, until } from "../format.js";
+import { ago, ms, said as worded, short, stamp, until } from "../format.js";
+import { mayOn, me, needs } from "../me.js";
 import { ask, attempt } from "./ask.js";
 import { Value, asText } from "./value.js";
 
 const NAME = "agentdur.by";
 /** Who decides: what was said the last time. */
-export const decider = () => localStorage.getItem(NAME) ?? "";
+export const decider = () => me.value?.name ?? localStorage.getItem(NAME) ?? "";
 
 const STATES = { pending: "suspended", approved: "succeeded", rejected: "failed", withdrawn: "pending" };
 
@@ -23,7 +24,7 @@ const BY = { name: "by", label: "Your name" }, WHY = { name: "reason", label: "R
 
 export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
   const [busy, setBusy] = useState(false);
-  const pending = record.status === "pending";
+  const pending = record.status === "pending", question = worded(record.question);
   const act = async (how, said) => {
     setBusy(true);
     const done = await decide(record, how, said);
@@ -32,21 +33,23 @@ export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
   };
   const approve = () => act("approve", { by: decider() });
   const reject = async () => {
-    const said = await ask({ title: "Reject", text: record.question,
+    const said = await ask({ title: "Reject", text: question,
       fields: [{ ...BY, value: decider() }, WHY], action: "Reject", danger: true });
     if (said) act("reject", said);
   };
   const edit = async () => {
     const said = await ask({
-      title: "Approve an edited version", text: record.question, action: "Approve edited",
+      title: "Approve an edited version", text: question, action: "Approve edited",
       fields: [{ name: "payload", label: "Payload (JSON)", rows: 10, json: true,
         value: asText(record.payload) }, { ...BY, value: decider() }, WHY],
     });
     if (said) act("approve", said);
   };
+  const may = needs("operator", true);
   return html`<article class="approval ${bare ? "" : "card pad"}">
     <div class="row">
-      ${onSelect && pending && html`<input type="checkbox" aria-label=${`select ${record.question}`}
+      ${onSelect && pending && mayOn("operator") && html`<input type="checkbox"
+        aria-label=${`select ${question}`}
         checked=${selected} onChange=${onSelect} />`}
       <span class="status is-${STATES[record.status] ?? "unknown"}">${pending ? "waiting for you" :
         record.status}</span>
@@ -59,13 +62,13 @@ export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
         ${record.service} · ${short(record.invocation)}</a>
         <a class="small" href=${href(`/approvals/${seg(record.id)}`)}>permalink</a>`}
     </div>
-    <p class="question">${record.question}</p>
+    <p class="question">${question}</p>
     ${record.payload != null && html`<${Value} value=${record.payload} label="payload" />`}
     ${pending
       ? html`<div class="row">
-          <button class="good" disabled=${busy} onClick=${approve}>Approve</button>
-          <button disabled=${busy} onClick=${edit}>Edit…</button>
-          <button class="danger" disabled=${busy} onClick=${reject}>Reject…</button>
+          <button class="good" disabled=${busy} ...${may} onClick=${approve}>Approve</button>
+          <button disabled=${busy} ...${may} onClick=${edit}>Edit…</button>
+          <button class="danger" disabled=${busy} ...${may} onClick=${reject}>Reject…</button>
         </div>`
       : html`<${Verdict} record=${record} />`}
   </article>`;
@@ -84,7 +87,7 @@ function Verdict({ record }) {
     "somebody"}`;
   return html`<p class="small">${who}${record.decided_at ?
     html`, <span title=${stamp(ms(record.decided_at))}>${ago(ms(record.decided_at))}</span>` :
-    ""}${record.reason ? html`: <q>${record.reason}</q>` : ""}</p>
+    ""}${record.reason ? html`: <q>${worded(record.reason)}</q>` : ""}</p>
     ${record.edited && html`<h3>Edited to</h3>
       <${Value} value=${record.edited_payload ?? record.payload} label="edited payload" />`}`;
 }

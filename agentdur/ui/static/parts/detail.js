@@ -1,6 +1,7 @@
 // What opens below a row: input and output, a model's turn, an approval, the child run; and what to do next.
 import { html, useEffect, useState } from "../html.js";
 import { get, patch, seg } from "../api.js";
+import { needs } from "../me.js";
 import { go, href } from "../router.js";
 import { ms, span, stamp, until } from "../format.js";
 import { attempt, ask } from "./ask.js";
@@ -140,6 +141,7 @@ function Restart({ step, run, about }) {
     if (made) go(`/invocations/${made.new_invocation_id}`);
   };
   const edits = step.type === "input" || (step.kind === "Run" && step.state === "ok");
-  return html`<button onClick=${restart}>Restart from here</button>
-    ${edits && html`<button onClick=${() => fork(run, step, whole(run, from))}>Edit and fork…</button>`}`;
+  return html`<button ...${needs("operator")} onClick=${restart}>Restart from here</button>
+    ${edits && html`<button ...${needs("operator", true)}
+      onClick=${() => fork(run, step, whole(run, from))}>Edit and fork…</button>`}`;
 }

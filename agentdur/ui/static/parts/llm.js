@@ -2,6 +2,7 @@
 import { html, useEffect, useState } from "../html.js";
 import { get, seg } from "../api.js";
 import { count, cut, money, span } from "../format.js";
+import { seesPayloads } from "../me.js";
 import { parsed } from "./journal.js";
 import { Value } from "./value.js";
 
@@ -47,9 +48,11 @@ export const Fact = ({ name, value }) =>
 function Chain({ hash, render, none = "The messages of this turn are not kept." }) {
   const [found, setFound] = useState(undefined);
   useEffect(() => {
+    if (!seesPayloads()) return;
     if (hash) get(`/conversations/${seg(hash)}`).then((all) => setFound(all.messages), () => setFound(null));
     else setFound(null);
   }, [hash]);
+  if (!seesPayloads()) return html`<p class="soft">Hidden: your role sees no payloads.</p>`;
   if (found === undefined) return html`<p class="soft">…</p>`;
   return found ? html`<div class="stack tight">${render(found)}</div>` : html`<p class="soft">${none}</p>`;
 }

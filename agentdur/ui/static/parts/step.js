@@ -84,7 +84,7 @@ function Came({ step, run, about, error }) {
   if (step.state === "failed") return html`<span class="came bad">${step.failure.message}</span>`;
   if (step.state === "open") return html`<span
     class="came soft">${error ? "" : ended(about) ? "not finished" : step.row.wake_at ?
-    `until ${until(ms(step.row.wake_at))}` : "…"}</span>`;
+    `wakes ${until(ms(step.row.wake_at))}` : "…"}</span>`;
   const shown = step.type === "state" && step.kind === "SetState" ? step.given : step.type === "tool" ?
     step.value?.content ?? step.value : step.value;
   if (shown === undefined || shown === null) return html`<span class="came soft"></span>`;

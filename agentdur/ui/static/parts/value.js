@@ -1,6 +1,6 @@
 // Payloads: whatever they hold, they are text. Large ones are cut until somebody asks for all.
 import { html, useState } from "../html.js";
-import { cut, bytes } from "../format.js";
+import { cut, bytes, redacted, secret } from "../format.js";
 
 const MOST = 6000;
 const TOKEN = /("(?:\\.|[^"\\])*")(\s*:)?|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|\b(true|false|null)\b/g;
@@ -24,6 +24,11 @@ export function asText(value) {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "";
 }
 
+/** In place of a payload that who looks may not see. */
+export const Hidden = ({ value }) => html`<p><span class="tag"
+  title=${`Your role sees no payloads. Equal ones have the same mark: ${value.hash}`}>${secret(value)}
+</span></p>`;
+
 /** @param {{value: any, load?: () => Promise<any>, label?: string}} props `load` fetches what was cut. */
 export function Value({ value, load, label = "value" }) {
   const [whole, setWhole] = useState(undefined);
@@ -31,6 +36,7 @@ export function Value({ value, load, label = "value" }) {
   const [failed, setFailed] = useState("");
   const now = whole === undefined ? value : whole;
   if (now === undefined || now === null) return html`<p class="soft small">nothing</p>`;
+  if (redacted(now)) return html`<${Hidden} value=${now} />`;
   const missing = cut(now);
   const text = missing ? `${now.preview}…` : asText(now);
   const long = text.length > MOST && !all;

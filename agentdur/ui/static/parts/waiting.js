@@ -1,14 +1,17 @@
 // What a run waits for, in words, and what can be done about it here.
 import { html, useEffect, useState } from "../html.js";
 import { get, post, seg } from "../api.js";
+import { needs } from "../me.js";
 import { href } from "../router.js";
-import { ago, ms, until } from "../format.js";
+import { ago, clock, ms, now, span, stamp, until } from "../format.js";
 import { ask, attempt } from "./ask.js";
 import { ApprovalCard } from "./approval.js";
 
 /** `approval/apr_…/secret` → the approval's id. */
 export const approvalOf = (text) => /^signal approval\/(apr_[a-z0-9]+)\//.exec(text)?.[1] ?? null;
 export const numberOf = (text) => /^awakeable (\d+)$/.exec(text)?.[1] ?? null;
+
+const DAY_MS = 86_400_000;
 
 /** One line for lists. */
 export function waitingWords(run) {
@@ -19,6 +22,10 @@ export function waitingWords(run) {
   const [first] = all;
   return first.startsWith("completion") ? (all.length > 1 ? `${all.length} results` : "a result") : first;
 }
+
+/** Since when, and how long that is. */
+export const Since = ({ at }) => html`<span class="nowrap num" title=${stamp(at)}>since ${
+  now.value - at > DAY_MS ? stamp(at) : clock(at)} (${span(now.value - at)})</span>`;
 
 /** Everything a run waits for, with its journal at hand. */
 export function Waiting({ run, about }) {
@@ -86,8 +93,8 @@ export function Answerable({ title, since, path }) {
     if (said) attempt(() => post(path, { failure: said.failure }), "Rejected.");
   };
   return html`<div class="note suspended">
-    <span class="grow"><b>Waiting for</b> ${title}, since ${ago(since)}</span>
-    <button onClick=${resolve}>Resolve…</button>
-    <button class="danger" onClick=${reject}>Reject…</button>
+    <span class="grow"><b>Waiting for</b> ${title}, <${Since} at=${since} /></span>
+    <button ...${needs("operator")} onClick=${resolve}>Resolve…</button>
+    <button class="danger" ...${needs("operator")} onClick=${reject}>Reject…</button>
   </div>`;
 }
