@@ -424,8 +424,9 @@ def simulate(seed: int, on_line: Callable[[str], None] | None = None) -> Outcome
     told = logging.root.manager.disable
     logging.disable()
     gc.disable()  # what a crash leaves behind is collected at the end, and has nothing to say
-    frozen = gc.get_freeze_count()
-    gc.freeze()  # and only that is looked at: a whole suite may be in memory
+    # And only that is looked at: a whole suite may be in memory. It stays frozen: to ask whether it was so before
+    # is to walk over all of it.
+    gc.freeze()
     try:
         with warnings.catch_warnings(action="ignore"):
             simulation = Simulation(seed, on_line)
@@ -437,8 +438,6 @@ def simulate(seed: int, on_line: Callable[[str], None] | None = None) -> Outcome
             return outcome
     finally:
         slots.CACHED_KEYS_MAX, timers.IN_MEMORY_MAX = limits
-        if not frozen:
-            gc.unfreeze()
         gc.enable()
         logging.disable(told)
         sys.unraisablehook = silenced

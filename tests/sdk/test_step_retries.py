@@ -99,7 +99,7 @@ async def test_a_step_gives_up_when_its_time_is_over(stage: Stage):
         raise ValueError("broken")
 
     options: RunOptions[None] = RunOptions(
-        max_duration=timedelta(milliseconds=30), initial_retry_interval=timedelta(milliseconds=10)
+        max_duration=timedelta(milliseconds=250), initial_retry_interval=timedelta(milliseconds=10)
     )
 
     @svc.handler()
@@ -113,7 +113,7 @@ async def test_a_step_gives_up_when_its_time_is_over(stage: Stage):
     await stage.start(svc)
     with pytest.raises(TerminalError, match="broken"):
         await stage.client.service_call(work)
-    assert 2 <= ledger.count("tried") <= 5
+    assert 2 <= ledger.count("tried") <= 7
     ledger.lines.clear()
     with pytest.raises(TerminalError, match="broken"):
         await stage.client.service_call(at_once)
