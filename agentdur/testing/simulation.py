@@ -424,8 +424,8 @@ def simulate(seed: int, on_line: Callable[[str], None] | None = None) -> Outcome
     told = logging.root.manager.disable
     logging.disable()
     gc.disable()  # what a crash leaves behind is collected at the end, and has nothing to say
-    # And only that is looked at: a whole suite may be in memory. It stays frozen: to ask whether it was so before
-    # is to walk over all of it.
+    # And only that is looked at: a whole suite may be in memory. It stays frozen: to ask whether it was so
+    # before is to walk over all of it.
     gc.freeze()
     try:
         with warnings.catch_warnings(action="ignore"):
