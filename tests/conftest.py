@@ -35,6 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("hasty" if in_haste(config) else "patient")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Tests with processes of their own mostly wait for them: one worker more than there are cores."""
+    return (os.cpu_count() or 1) + (not in_haste(config))
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Not even imported, nor what their folder's conftest needs."""
     if not in_haste(config) or ROOT not in collection_path.parents:
