@@ -40,7 +40,12 @@ def hello(delay_ms: int = 0) -> Turn:
 
 
 def book(w: World, account: str) -> Book:
-    """What the account's object has written."""
+    """What the account's object has written, when nobody is on the way to it: what is settled is sent."""
+    under_way = (
+        "select id from sys_invocation where target_service_name = 'agentdur.Budget'"
+        " and status not in ('completed', 'scheduled')"
+    )
+    until(lambda: not w.c.sql(under_way), "the end of all that is sent to accounts")
     query = (
         f"select value_utf8 from state where service_name = 'agentdur.Budget' and service_key = '{account}'"
     )
