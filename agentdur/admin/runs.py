@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agentdur.admin.errors import json_only
 from agentdur.admin.ids import InvocationPath, parsed_id
 from agentdur.admin.live import INDEX_MAX
+from agentdur.core.edits import TurnEdit
 from agentdur.core.errors import BadRequest, UnknownConversation, UnknownEntry, UnknownService, WrongStatus
 from agentdur.core.journal import FIRST_FREE_SIGNAL, Failure, Result, Success
 from agentdur.core.ports import Engine
@@ -28,6 +29,11 @@ EDITS_MAX = 100
 """Values that are others in one fork."""
 WHOLE_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of one payload that is asked for by itself."""
+
+
+Place = Annotated[int, Field(ge=0, le=INDEX_MAX)]
+Parts = Annotated[list[dict[str, Any]], Field(min_length=1)]
+"""What a message says that is more than text."""
 
 
 class Start(BaseModel):
@@ -42,13 +48,30 @@ class Start(BaseModel):
     delay_seconds: Annotated[float, Field(ge=0, le=10**9)] = 0
 
 
-class Fork(BaseModel):
-    """`from`: the last entry to keep; `edits`: JSON values by entry index, up to that one."""
+class Turn(BaseModel):
+    """How a turn of a model is asked anew: another model, other contents of messages by their places."""
 
     model_config = ConfigDict(extra="forbid")
 
-    from_entry: Annotated[int, Field(alias="from", ge=0, le=INDEX_MAX)] = 0
-    edits: Annotated[dict[Annotated[int, Field(ge=0)], Any], Field(max_length=EDITS_MAX)] = {}
+    model: Annotated[str, Field(min_length=1)] | None = None
+    messages: Annotated[dict[Place, str | Parts], Field(max_length=EDITS_MAX)] = {}
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Turn:
+        if self.model is None and not self.messages:
+            raise ValueError("give another model, other messages, or both")
+        return self
+
+
+class Fork(BaseModel):
+    """`from`: the last entry to keep, by default all that the edits allow; `edits`: JSON values by entry
+    index, up to that one; `turns` behind it, by the index of the model's step or of its answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    from_entry: Annotated[int | None, Field(alias="from", ge=0, le=INDEX_MAX)] = None
+    turns: Annotated[dict[Place, Turn], Field(max_length=EDITS_MAX)] = {}
+    edits: Annotated[dict[Place, Any], Field(max_length=EDITS_MAX)] = {}
     deployment: str = "latest"
 
 
@@ -92,9 +115,11 @@ def _add_starting(routes: APIRouter, engine: Engine) -> None:
     @routes.post("/invocations/{id}/fork", dependencies=[Depends(json_only)])
     async def fork(id: InvocationPath, body: Fork) -> Json:
         """A new invocation with the journal up to an entry, and other values in it: the input, or what steps,
-        calls and signals answered. The old one stays as it is."""
+        calls and signals answered. Turns of models behind it may be told something else, or another model:
+        that holds for all that the new one asks. The old one stays as it is."""
         edits = {index: msgspec.json.encode(value) for index, value in body.edits.items()}
-        new = await engine.fork(parsed_id(id), body.from_entry, edits, body.deployment)
+        turns = {index: TurnEdit(turn.model, dict(turn.messages)) for index, turn in body.turns.items()}
+        new = await engine.fork(parsed_id(id), body.from_entry, edits, body.deployment, turns=turns)
         return {"new_invocation_id": new}
 
 

@@ -9,6 +9,7 @@ import typer
 
 from agentdur.cli.admin_api import AdminApi, segment
 from agentdur.cli.errors import Refused
+from agentdur.cli.forking import Edits, Input, Messages, Model, Prompt, Results, TurnAt
 from agentdur.cli.output import (
     EVERY,
     Every,
@@ -168,8 +169,16 @@ def restart(
     context: typer.Context,
     ids: Ids = None,
     *,
-    from_entry: Annotated[int, typer.Option("--from", min=0, help="Keep the journal up to this entry.")] = 0,
+    from_entry: Annotated[
+        int | None, typer.Option("--from", min=0, help="Keep the journal up to this entry.")
+    ] = None,
     deployment: Deployment = None,
+    turn: TurnAt = None,
+    model: Model = None,
+    prompt: Prompt = None,
+    message: Messages = None,
+    result: Results = None,
+    input: Input = None,
     service: Service = None,
     handler: Handler = None,
     key: Key = None,
@@ -181,17 +190,26 @@ def restart(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Start new invocations with the input, and with --from the first entries, of completed ones."""
+    """Start new invocations with the input, and with --from the first entries, of completed ones. One that is
+    edited (--model, --prompt, --message, --result, --input) keeps all before the edit, and asks anew from
+    there; so may one that is suspended or paused."""
     wanted = Wanted(service, handler, key, on, status, older_than, newer_than)
+    edits = Edits(turn, model, prompt, message, result, input)
+    edits.check_one(ids)
     if not wanted.only(ids, dry_run=dry_run):
-        wanted.check_whole(from_entry)
+        wanted.check_whole(from_entry or 0)
         sweep(context.obj, "restart-as-new", wanted, deployment, dry_run=dry_run, yes=yes, as_json=as_json)
         return
     api: AdminApi = context.obj
 
     def once(id: str) -> dict[str, Any]:
-        query = {"from": from_entry, "deployment": deployment}
-        new = api.patch(f"/invocations/{segment(id)}/restart-as-new", **query)[1]["new_invocation_id"]
+        how = {
+            name: one for name, one in (("from", from_entry), ("deployment", deployment)) if one is not None
+        }
+        if body := edits.body(api, id):
+            new = api.post(f"/invocations/{segment(id)}/fork", {**how, **body})[1]["new_invocation_id"]
+        else:
+            new = api.patch(f"/invocations/{segment(id)}/restart-as-new", **how)[1]["new_invocation_id"]
         if not as_json:
             say(f"{id} goes on as {new}")
         return {"id": id, "new_invocation_id": new, "error": None}
@@ -230,13 +248,29 @@ def _each(ids: list[str], once: Callable[[str], dict[str, Any]], as_json: bool) 
         raise typer.Exit(code)
 
 
+_TABLES = ("journal", "failed_attempts", "edits")
+
+
 def _described(found: dict[str, Any]) -> str:
-    facts = {name: value for name, value in found.items() if name not in ("journal", "failed_attempts")}
+    facts = {name: value for name, value in found.items() if name not in _TABLES}
     failure = found.get("last_failure")
     trace = failure.get("stacktrace", "") if isinstance(failure, dict) else ""
     journal = table(("#", "at", "entry", "result"), [_entry(one) for one in found.get("journal", [])])
     attempts = _attempts(found.get("failed_attempts", []))
-    return "\n\n".join(part for part in (pairs(facts), attempts, trace.rstrip(), journal) if part)
+    edits = _edits(found.get("edits", []))
+    return "\n\n".join(part for part in (pairs(facts), edits, attempts, trace.rstrip(), journal) if part)
+
+
+def _edits(made: list[dict[str, Any]]) -> str:
+    """What it does otherwise than the run it was forked from, and whether it has come to that."""
+    rows = [
+        (
+            one["what"], one["of"], str(one["entry"]),
+            short(shown(one.get("model") or one.get("content") or "")), "yes" if one["used"] else "not yet",
+        )
+        for one in made
+    ]  # fmt: skip
+    return table(("edited", "of", "entry", "to", "used"), rows) if rows else ""
 
 
 def _attempts(failed: list[dict[str, Any]]) -> str:

@@ -316,6 +316,12 @@ class UnknownConversation(CallerError):
     code = "AD0226"
 
 
+class NotEditable(CallerError):
+    """A fork cannot edit this row so. Edit its result or the input, or start again with other code."""
+
+    code = "AD0227"
+
+
 class ApprovalDecided(CallerError):
     """The approval is decided already: nothing was changed. Read what was decided, by whom and when."""
 

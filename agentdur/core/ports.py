@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 from msgspec import Struct
 
 from agentdur.core.catalog import Catalog
+from agentdur.core.edits import NO_TURNS, TurnEdit
 from agentdur.core.ids import InvocationId
 from agentdur.core.journal import Entry, Headers, Result
 from agentdur.core.query import Question, Table
@@ -396,13 +397,17 @@ class Engine(Protocol):
     async def fork(
         self,
         invocation: InvocationId,
-        from_entry: int,
+        from_entry: int | None,
         edits: Mapping[int, bytes],
         deployment: str = "latest",
+        *,
+        turns: Mapping[int, TurnEdit] = NO_TURNS,
     ) -> InvocationId:
         """As `restart_as_new`, with other values in the journal: by index, of the input or of results of
-        steps, calls and signals up to `from_entry`. Also of one that is suspended or paused, which stays as
-        it is. Raises BadRequest for an entry that holds no such value."""
+        steps, calls and signals up to `from_entry`; and with `turns` of models that are asked otherwise, by
+        the index of their step or its answer, behind it. None: all that can be kept. Also of one that is
+        suspended or paused, which stays as it is. Raises BadRequest for an entry that holds no such value,
+        NotEditable for a turn that cannot be asked so, ValueTooLarge."""
 
     async def query(self, sql: str) -> Table:
         """Answer a question in SQL over the `sys_` tables. Raises BadQuery, QueryNotAllowed, UnknownInQuery,

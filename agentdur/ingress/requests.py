@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
+from agentdur.core.edits import EDITS
 from agentdur.core.journal import Headers
 from agentdur.ingress.errors import LENGTH_LIMIT, IngressError, bad_header
 from agentdur.ingress.replies import Header, Receive, Scope
@@ -21,8 +22,8 @@ NAMES_KEPT_MAX: Final = 1_000
 """Header names whose text is remembered."""
 
 _NOT_FORWARDED = frozenset(
-    # From outside nobody is called under a budget.
-    {b"host", b"connection", b"idempotency-key", b"idempotency-expires", BUDGETS.encode()}
+    # From outside nobody is called under a budget, or as a fork.
+    {b"host", b"connection", b"idempotency-key", b"idempotency-expires", BUDGETS.encode(), EDITS.encode()}
 )
 _names: dict[bytes, str | None] = dict.fromkeys(_NOT_FORWARDED)
 

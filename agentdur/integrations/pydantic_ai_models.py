@@ -69,6 +69,8 @@ def read(data: Data) -> ModelAnswer:
 class _Client(ModelClient):
     """What the clients of both kinds have in common."""
 
+    framework = "Pydantic AI"
+
     def __init__(self, model: Model[Any] | None, known: Knows, request: Request) -> None:
         self._model, self._known, self.request = model, known, request
         self.in_line = not _falls_back(model)

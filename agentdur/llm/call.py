@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import msgspec
 
+from agentdur.core.edits import EDITED
 from agentdur.llm.account import Account, admitted, amounts
 from agentdur.llm.answer import ModelAnswer, Usage
 from agentdur.llm.conversation import remember
@@ -47,6 +48,8 @@ class ModelClient:
 
     stored: Serde[Any] | None = None
     """How an answer is journaled, where it has another form than ours."""
+    framework = ""
+    """Whose client it is, when it tells models what it likes and not the messages of the request."""
     in_line = True
     """False: it waits for its turns by itself, as it may ask several models for one answer."""
 
@@ -77,11 +80,13 @@ class ModelCall:
         self.request, self.asked, self.under, self.client = request, asked, under, client
         self.model = request.model
         self.cheaper = self.stays = False
+        self.edits: tuple[int, ...] = ()
+        """Which edits of a fork made it what it is."""
 
     def instead(self, model: str) -> ModelCall:
         """The same call of a cheaper model."""
         call = ModelCall(replace(self.request, model=model), self.asked, self.under, self.client)
-        call.cheaper = True
+        call.cheaper, call.edits = True, self.edits
         return call
 
     async def run(self) -> ModelAnswer:
@@ -89,6 +94,8 @@ class ModelCall:
         request, key = self.request, step_key()
         if within_a_handler():
             remember(request.messages, request.settings.get("tools"))
+            if self.client.framework:
+                note(framework=self.client.framework)
         answer, latency_ms = await self._allowed(key)
         if within_a_handler():
             self._note(answer, latency_ms)
@@ -164,6 +171,10 @@ class ModelCall:
             facts["asked"] = self.asked
         if self.cheaper or self.model != self.request.model:
             facts["why"] = "budget"
+        elif self.model != self.asked and self.edits:
+            facts["why"] = EDITED
+        if self.edits:
+            facts[EDITED] = self.edits
         note(**facts)
 
 

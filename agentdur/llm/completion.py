@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from agentdur.llm.answer import ModelAnswer
 from agentdur.llm.budget import accounts, shared_accounts
 from agentdur.llm.call import ModelCall, within_a_handler
+from agentdur.llm.edited import edited
 from agentdur.llm.errors import (
     AnswerMisfit,
     BudgetExceeded,
@@ -150,6 +151,7 @@ class _Asked:
         """The answer of this model; where a budget is used up and a person grants more, it is asked again."""
         if self.context is None:
             return await call.run()
+        call = edited(self.context, call, name)
         while True:
             try:
                 return await self._among_others(self.context, call, name, last)

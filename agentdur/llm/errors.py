@@ -124,7 +124,7 @@ class BadModelAnswer(ModelUnavailable):
 
 
 class SwitchImpossible(ModelError):
-    """A budget wants to go on with a model that this agent's client cannot ask. Name one that it can."""
+    """A budget or a fork wants another model, which this agent's client cannot ask. Name one that it can."""
 
     code = "AD0110"
 
@@ -135,9 +135,15 @@ class BudgetOutOfReach(ModelError):
     code = "AD0111"
 
 
+class EditImpossible(ModelError):
+    """A fork edits what a framework's own client tells its model. Edit the input or a result instead."""
+
+    code = "AD0112"
+
+
 _ENDINGS = (
     ModelRefused, ModelFailed, BudgetExceeded, AnswerMisfit, PriceUnknown, BudgetNotShared, SwitchImpossible,
-    BudgetOutOfReach,
+    BudgetOutOfReach, EditImpossible,
 )  # fmt: skip
 _ENDS: dict[str, type[ModelError]] = {kind.code: kind for kind in _ENDINGS}
 

@@ -8,7 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from agentdur.core import commands as c
@@ -30,7 +30,7 @@ from agentdur.core.ports import Filter, Operation, Page, Row, Selection, Store
 from agentdur.core.state import Edit, Invocation, Status
 from agentdur.core.target import HandlerKind, ObjectAddress
 from agentdur.runtime import views
-from agentdur.runtime.edits import edited
+from agentdur.runtime.edits import Wanted, edited
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.remote.deployments import Deployments
 from agentdur.runtime.slots import Slot
@@ -137,19 +137,20 @@ class Operators:
         deployment: str,
         *,
         dry_run: bool = False,
-        edits: Mapping[int, bytes] | None = None,
+        wanted: Wanted | None = None,
     ) -> InvocationId:
-        """See core.ports.Engine.restart_as_new, and `fork`, which is this with `edits`."""
+        """See core.ports.Engine.restart_as_new, and `fork`, which is this with what is `wanted`."""
         check_form(deployment)
         slot, state = self._owner.slot(invocation)
-        _check_restarted(state, forked=edits is not None)
+        _check_restarted(state, forked=wanted is not None)
         await self._owner.durable(slot.touched)
         row = self._owner.store.invocation(invocation)
         if row is None:
             raise UnknownInvocation(invocation)
         entries = self._owner.store.journal(row.seq)
-        if edits:
-            entries = edited(entries, edits, from_entry)
+        if wanted is not None:
+            told, most = self._owner.store.conversation, self._owner.entry_size
+            entries, from_entry = edited(invocation, entries, wanted, told, most)
         prefix = views.prefix(entries, from_entry)
         if prefix is None:
             raise BadRequest(f"from={from_entry} is not an entry whose commands are all completed")

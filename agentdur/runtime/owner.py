@@ -9,6 +9,7 @@ from typing import Any
 from agentdur.core import commands as c
 from agentdur.core import journal as j
 from agentdur.core.catalog import Catalog, HandlerOptions
+from agentdur.core.edits import NO_TURNS, TurnEdit
 from agentdur.core.errors import (
     IdempotencyNotAllowed,
     JournalGone,
@@ -31,6 +32,7 @@ from agentdur.runtime.attempts import ATTEMPTS_KEPT_MAX
 from agentdur.runtime.drivers.inproc import InProcess
 from agentdur.runtime.drivers.remote import Remote
 from agentdur.runtime.drivers.router import Router
+from agentdur.runtime.edits import Wanted
 from agentdur.runtime.engine import Machine
 from agentdur.runtime.observed import Observed
 from agentdur.runtime.operators import Operators
@@ -398,12 +400,15 @@ class Engine:
     async def fork(
         self,
         invocation: InvocationId,
-        from_entry: int,
+        from_entry: int | None,
         edits: Mapping[int, bytes],
         deployment: str = "latest",
+        *,
+        turns: Mapping[int, TurnEdit] = NO_TURNS,
     ) -> InvocationId:
-        """As `restart_as_new`, with other values in the journal."""
-        return await self.operators.restart_as_new(invocation, from_entry, deployment, edits=edits)
+        """As `restart_as_new`, with other values in the journal, and turns that are asked otherwise."""
+        wanted = Wanted(from_entry, edits, turns)
+        return await self.operators.restart_as_new(invocation, 0, deployment, wanted=wanted)
 
     async def select(self, which: Selection) -> Page:
         """Those that have something in common, newest first."""

@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 
 from agentdur.core import journal as j
+from agentdur.core.edits import EDITED, Edit, MessageEdit, edits_of
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Row
 from agentdur.core.replay import describe as described
 from agentdur.core.state import FailedAttempt, Status
 from agentdur.observe.redaction import hidden, marker
+from agentdur.runtime.edits import used
 from agentdur.runtime.engine import Machine
 from agentdur.sdk.segment import STREAM
 
@@ -118,11 +120,12 @@ def describe(machine: Machine, invocation: InvocationId) -> dict[str, Any] | Non
     out = summary(machine, row)
     if row.head.last_failure is not None:
         out["failed_attempts"] = failed_attempts(machine.store.attempts(row.seq))
-    times = dict(machine.store.times(row.seq))
+    times, entries = dict(machine.store.times(row.seq)), machine.store.journal(row.seq)
     out["journal"] = [
-        {"index": index, "at": instant(times.get(index)), **entry_view(entry)}
-        for index, entry in machine.store.journal(row.seq)
+        {"index": index, "at": instant(times.get(index)), **entry_view(entry)} for index, entry in entries
     ]
+    if edits := used(entries):
+        out["edits"] = [edit_view(edit) | {"used": done} for edit, done in edits]
     return out
 
 
@@ -145,6 +148,8 @@ def entry_view(entry: j.Entry, preview: int = PREVIEW_BYTES_MAX) -> dict[str, An
         if (number := getattr(entry, field, None)) is not None:
             out[shown] = number
     out |= addressee(entry)
+    if isinstance(entry, j.Input) and (edits := edits_of(entry.headers)):
+        out["edits"] = [edit_view(edit, preview) for edit in edits]
     if isinstance(entry, j.Output | j.CompletePromise | j.CompleteAwakeable):
         out |= outcome_view(entry.result, preview)
     elif isinstance(entry, j.Sleep):
@@ -152,6 +157,16 @@ def entry_view(entry: j.Entry, preview: int = PREVIEW_BYTES_MAX) -> dict[str, An
     value = getattr(entry, "value", None) if not isinstance(entry, j.Call | j.OneWayCall) else entry.parameter
     if isinstance(value, bytes):
         out["value"] = payload(value, preview)
+    return out
+
+
+def edit_view(edit: Edit, preview: int = PREVIEW_BYTES_MAX) -> dict[str, Any]:
+    """What a fork does otherwise: `what` is a value, a message or a model; `of`: the run in which it was
+    edited, at its entry `entry`."""
+    out: dict[str, Any] = msgspec.to_builtins(edit)
+    if isinstance(edit, MessageEdit):
+        out |= {name: payload(msgspec.json.encode(out[name]), preview) for name in ("told", "content")}
+        out["role"] = edit.told.get("role")
     return out
 
 
@@ -188,7 +203,9 @@ def meta_view(meta: str) -> dict[str, Any]:
     return facts
 
 
-_NAMING = frozenset({"model", "asked", "conversation", "tools", "request_id", "tool", "approval", STREAM})
+_NAMING = frozenset(
+    {"model", "asked", "conversation", "tools", "request_id", "tool", "approval", "framework", EDITED, STREAM}
+)
 """What of a note names something, or counts."""
 
 

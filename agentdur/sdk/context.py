@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from agentdur.core import journal as j
+from agentdur.core.edits import EDITS
 from agentdur.core.ids import InvocationId, awakeable_id
 from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.core.text import require_text
@@ -95,8 +96,10 @@ class Context(Calls):
     def request(self) -> Request:
         """The invocation's id, headers and body."""
         given = self._attempt.recorded.input
+        headers = dict(given.headers)
+        headers.pop(EDITS, None)  # who passes headers on passes on none of this run's edits
         return Request(
-            id=self._attempt.id, headers=dict(given.headers), attempt_headers={}, body=given.value,
+            id=self._attempt.id, headers=headers, attempt_headers={}, body=given.value,
             attempt_finished_event=AttemptFinishedEvent(self._attempt),
             scope=self._attempt.target.scope or None, idempotency_key=self.idempotency,
         )  # fmt: skip

@@ -74,6 +74,8 @@ class DurableModel:
 class _Client(ModelClient):
     """Asks through ADK's model. `speaker`: the agent to be told of, when another one spoke before."""
 
+    framework = "Google ADK"
+
     def __init__(self, model: BaseLlm, known: str, request: LlmRequest, speaker: str) -> None:
         self._model, self._known, self._request, self._speaker = model, known, request, speaker
 

@@ -38,6 +38,7 @@ class ChatClient(ModelClient):
     """Asks a chat model once, without its own retries."""
 
     stored = FrameworkAnswer(read)
+    framework = "LangChain"
 
     def __init__(self, model: Any, messages: list[BaseMessage], asking: Asking) -> None:
         self._model, self._messages, self._asking = model, messages, asking

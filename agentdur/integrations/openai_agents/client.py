@@ -68,6 +68,7 @@ class AgentsClient(ModelClient):
     """Asks a model of the SDK once. `provider`: the run's, which knows models by their names."""
 
     stored = FrameworkAnswer(read)
+    framework = "OpenAI Agents"
 
     def __init__(self, model: Model, provider: ModelProvider, timeout: float | None, answer: Answer) -> None:
         self._model, self._provider, self._timeout, self._answer = model, provider, timeout, answer
