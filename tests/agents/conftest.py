@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agentdur.testing.scripted_llm import ScriptedLLM, Turn
+from agentdur.testing.scripted_llm import ScriptedLLM
 from tests.support.fixtures import stage
+from tests.support.scripted import scripted
 
 os.environ.setdefault("AGENT_MODEL", "openai/scripted")  # read when an example is imported
 
@@ -19,9 +20,5 @@ __all__ = ["llm", "stage"]
 async def llm(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedLLM]:
     """A model that says hello until it is given another script; `openai/scripted` is its name."""
     pytest.importorskip("litellm")
-    async with ScriptedLLM([Turn(text="hello")]) as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "any")
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("OPENAI_API_BASE", server.base_url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with scripted(monkeypatch) as server:
         yield server

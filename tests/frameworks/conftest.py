@@ -9,9 +9,10 @@ from agents.models import openai_provider
 
 from agentdur.integrations.openai_agents import install
 from agentdur.llm.limiter import LIMITER
-from agentdur.testing.scripted_llm import ScriptedLLM, Turn
+from agentdur.testing.scripted_llm import ScriptedLLM
 from tests.frameworks.world import DESKS, DID, Desk
 from tests.support.fixtures import stage
+from tests.support.scripted import scripted
 
 __all__ = ["desk", "installed", "llm", "nothing_happened", "stage"]
 
@@ -21,11 +22,7 @@ async def llm(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedLLM]:
     """The model all agents ask. The OpenAI Agents SDK keeps one HTTP client per process; each test has an
     event loop of its own."""
     monkeypatch.setattr(openai_provider, "_http_client", None)
-    async with ScriptedLLM([Turn(text="hello")]) as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "any")
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("OPENAI_API_BASE", server.base_url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with scripted(monkeypatch) as server:
         yield server
 
 

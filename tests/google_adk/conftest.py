@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agentdur.testing.scripted_llm import ScriptedLLM, Turn
+from agentdur.testing.scripted_llm import ScriptedLLM
 from tests.google_adk.world import LEDGER, MET
 from tests.support.fixtures import stage
+from tests.support.scripted import scripted
 
 __all__ = ["llm", "nothing_happened", "stage"]
 
@@ -16,10 +17,7 @@ __all__ = ["llm", "nothing_happened", "stage"]
 @pytest.fixture
 async def llm(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedLLM]:
     """The model all agents ask: it says hello until it is given another script."""
-    async with ScriptedLLM([Turn(text="hello")]) as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "any")
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with scripted(monkeypatch) as server:
         yield server
 
 

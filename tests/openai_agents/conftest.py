@@ -8,8 +8,9 @@ import pytest
 from agents.models import openai_provider
 
 from agentdur.integrations.openai_agents import install
-from agentdur.testing.scripted_llm import ScriptedLLM, Turn
+from agentdur.testing.scripted_llm import ScriptedLLM
 from tests.support.fixtures import stage
+from tests.support.scripted import scripted
 
 __all__ = ["installed", "llm", "stage"]
 
@@ -19,10 +20,7 @@ async def llm(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedLLM]:
     """The model all agents ask: it says hello until it is given another script. The SDK keeps one HTTP client
     per process; each test has an event loop of its own."""
     monkeypatch.setattr(openai_provider, "_http_client", None)
-    async with ScriptedLLM([Turn(text="hello")]) as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "any")
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with scripted(monkeypatch) as server:
         yield server
 
 
