@@ -144,7 +144,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     message_retention: Annotated[
         timedelta,
         Setting(
-            DURATION, "How long the messages of a conversation are kept after a model was last asked it."
+            DURATION,
+            "How long the messages of a conversation are kept after a model was last asked it. An endpoint"
+            " has the server keep them as long; 0: not at all.",
         ),
     ] = timedelta(days=7)
     request_identity_key: Annotated[

@@ -20,9 +20,8 @@ from agentdur.core.errors import JournalMismatch, NestedOperation, NotInHandler
 from agentdur.core.ids import InvocationId, random_seed
 from agentdur.core.replay import Mismatch, Recorded, check, describe
 from agentdur.core.target import Target
-from agentdur.sdk.branch import ROOT, Branch, current_branch, enter
+from agentdur.sdk.branch import NOT_MADE, ROOT, Branch, current_branch, enter
 from agentdur.sdk.cancel import (
-    CANCEL_BRANCH,
     Decision,
     decide_soon,
     next_cancel,
@@ -177,7 +176,7 @@ class Attempt:
             recorded.pop()
         else:
             stopped = {branch.name for branch in self.branches}  # still running: the end stops them
-            left = self.recorded.leftover(self.abandoned | stopped | {CANCEL_BRANCH})
+            left = self.recorded.leftover(self.abandoned | stopped | NOT_MADE)
             if left is not None:
                 mismatch = Mismatch(left[0], describe(left[1]), "nothing more: it returned")
                 self.mismatch(mismatch, where(handler.fn))

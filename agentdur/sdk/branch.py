@@ -24,6 +24,10 @@ from agentdur.sdk.segment import Segment
 T = TypeVar("T")
 
 ROOT = ""
+CANCEL_BRANCH = "~cancel"
+TOLD_BRANCH = "~told"
+NOT_MADE = frozenset({CANCEL_BRANCH, TOLD_BRANCH})
+"""Branches that no code makes (`sdk.cancel`, `sdk.told`): a replay reads what is recorded of them."""
 _SIGNALS_OF_BRANCHES = 1 << 31
 
 

@@ -18,11 +18,10 @@ import msgspec
 
 from agentdur.core import journal as j
 from agentdur.core.replay import Recorded
-from agentdur.sdk.branch import Branch
+from agentdur.sdk.branch import CANCEL_BRANCH, Branch
 from agentdur.sdk.exceptions import TerminalError
 from agentdur.sdk.future import NEVER, CallFuture, DurableFuture
 
-CANCEL_BRANCH = "~cancel"
 CANCELLED = "cancelled"
 _NAMES = msgspec.json.Decoder(list[str])
 

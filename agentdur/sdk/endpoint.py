@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version as installed
@@ -46,9 +47,17 @@ def identity() -> Any:
 
 
 class Endpoint:
-    """An ASGI app. `identity_keys`: public keys (`publickeyv1_…`) of the servers that may call; none: all."""
+    """An ASGI app. `identity_keys`: public keys (`publickeyv1_…`) of the servers that may call; none: all.
+    `message_retention`: how long the messages of conversations are kept at the server, by an object that is
+    among the services; zero: they are not."""
 
-    def __init__(self, services: Iterable[BaseService], *, identity_keys: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        services: Iterable[BaseService],
+        *,
+        identity_keys: Iterable[str] = (),
+        message_retention: timedelta = timedelta(0),
+    ) -> None:
         self.services = {service.name: service for service in services}
         for service in self.services.values():
             service.check()
@@ -57,6 +66,7 @@ class Endpoint:
         }
         self._verifiers = [identity().Verifier(key) for key in identity_keys]
         self._server = f"agentdur/{installed('agentdur')}".encode()
+        self.messages_ms = message_retention // timedelta(milliseconds=1)
         self._installed: asyncio.AbstractEventLoop | None = None
 
     def lambda_handler(self) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
@@ -108,7 +118,7 @@ class Endpoint:
             self._installed = asyncio.get_running_loop()
             install(self._installed)
         await self._head(send, 200, [(b"content-type", content_type.encode())])
-        exchange = Exchange(handler, int(spoken[1]), receive, send)
+        exchange = Exchange(handler, int(spoken[1]), receive, send, self.messages_ms)
         if HEADER in headers:
             exchange.carry(headers)
         await exchange.run()
@@ -138,14 +148,16 @@ class Endpoint:
 class Exchange:
     """One request and its answer: bytes between the web server and the driver."""
 
-    def __init__(self, handler: Handler, version: int, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, handler: Handler, version: int, receive: Receive, send: Send, messages_ms: int
+    ) -> None:
         self._receive, self._send = receive, send
         self._version = version
         self._frames = FrameReader()
         self._out: list[bytes] = []
         self._over = False
         self._wake: asyncio.Future[None] | None = None
-        self._driver = FrameDriver(version, handler, self._write, self._finish)
+        self._driver = FrameDriver(version, handler, self._write, self._finish, messages_ms)
 
     def carry(self, headers: dict[str, str]) -> None:
         """The handler goes on with the trace of the request."""

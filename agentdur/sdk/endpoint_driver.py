@@ -16,6 +16,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from agentdur.core import journal as j
 from agentdur.core.errors import ProtocolViolation
 from agentdur.core.ids import InvocationId
@@ -25,6 +27,7 @@ from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.context import CONTEXTS, Limits
 from agentdur.sdk.failure import Failed
 from agentdur.sdk.service import Handler
+from agentdur.sdk.told import KEPT_ENDS, Told
 from agentdur.sdk.traced import Traced
 from agentdur.wire import messages as m
 from agentdur.wire.codec import decode, encode
@@ -52,7 +55,12 @@ class FrameDriver:
     once, after the last of them."""
 
     def __init__(
-        self, version: int, handler: Handler, write: Callable[[bytes], None], finished: Callable[[], None]
+        self,
+        version: int,
+        handler: Handler,
+        write: Callable[[bytes], None],
+        finished: Callable[[], None],
+        messages_ms: int = 0,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.version, self.handler = version, handler
@@ -63,6 +71,8 @@ class FrameDriver:
         self._attempt: Attempt | None = None
         self._length = 0
         self._state: dict[str, bytes | None] = {}
+        self._messages_ms = messages_ms
+        self._told: Told | None = None
         self._proposed: dict[int, j.Result] = {}
         self._acknowledged: asyncio.Future[None] | None = None
         self._blocked = 0
@@ -75,6 +85,8 @@ class FrameDriver:
     def frame(self, frame: Frame) -> None:
         """The server said this. ProtocolError when it may not."""
         word = decode(frame, self.version, branches=True)
+        if isinstance(word, j.Completion) and isinstance(word.outcome, j.Keys):
+            word = _without_ours(word, word.outcome)
         if self._attempt is not None:
             self._live(word)
         elif self._start is None:
@@ -99,11 +111,14 @@ class FrameDriver:
         )  # fmt: skip
         self._length = len(entries)
         self._state = dict(start.state)
+        ends = self._state.pop(KEPT_ENDS, None)
         attempt = Attempt(self, InvocationId(start.debug_id), 1, target, Recorded(entries))
         attempt.partial_state = start.partial_state
         attempt.seed_value = start.random_seed
         attempt.step_failures = _Failures(start, self.loop.time())
         attempt.traced = self.traced
+        if self._messages_ms:
+            self._told = Told(attempt, self._messages_ms, ends)
         self._attempt = attempt
         context = CONTEXTS[(target.service_kind, target.handler_kind)]
         context(attempt, Limits(), start.idempotency_key)
@@ -156,19 +171,31 @@ class FrameDriver:
         out = []
         for entry in entries:
             if isinstance(entry, j.RunResult):
-                self._proposed[entry.completion] = entry.result
-                flags = REQUESTED_ACK if self.version >= _ACKS_FROM else 0
-                out.append(
-                    encode(m.ProposeRunCompletion(entry.completion, entry.result), self.version, flags)
-                )
+                out += self._result(entry)
                 continue
-            self._length += 1
-            out.append(encode(entry, self.version, branches=True))
+            if isinstance(entry, j.ClearAllState) and self._told is not None:
+                out += map(self._command, self._told.cleared())
+            out.append(self._command(entry))
             if isinstance(entry, j.SetState | j.ClearState | j.ClearAllState):
                 self._written(attempt, entry)
         if end:
             out.append(encode(m.End(), self.version))
         self._write(b"".join(out))
+
+    def _result(self, entry: j.RunResult) -> list[bytes]:
+        """What a step brought, and what of its conversation the server does not have."""
+        self._proposed[entry.completion] = entry.result
+        flags = REQUESTED_ACK if self.version >= _ACKS_FROM else 0
+        result = encode(m.ProposeRunCompletion(entry.completion, entry.result), self.version, flags)
+        if not entry.messages or self._told is None:
+            return [result]
+        there, made = self._told.sends(entry, self.now())
+        told = [self._command(command) for command in made]
+        return [*told, result] if there else [result, *told]
+
+    def _command(self, command: j.AnyCommand) -> bytes:
+        self._length += 1
+        return encode(command, self.version, branches=True)
 
     def _written(self, attempt: Attempt, entry: j.SetState | j.ClearState | j.ClearAllState) -> None:
         if isinstance(entry, j.SetState):
@@ -256,3 +283,9 @@ class FrameDriver:
             awaiting = j.Awaiting(signals=awaiting.signals, nested=nested)
         self._write(encode(m.Suspension(awaiting), self.version))
         attempt.close()
+
+
+def _without_ours(word: j.Completion, keys: j.Keys) -> j.Completion:
+    """What is beside the user's state is not shown among it."""
+    names = tuple(name for name in keys.names if name != KEPT_ENDS)
+    return word if names == keys.names else replace(word, outcome=j.Keys(names))

@@ -15,6 +15,7 @@ from agentdur.approvals.judge import approval_object, secrets_object
 from agentdur.approvals.settings import ApprovalSettings
 from agentdur.budgets.judge import budget_object
 from agentdur.config import Loaded, Settings, load_settings
+from agentdur.conversations import conversation_object
 from agentdur.core.catalog import Catalog, HandlerOptions
 from agentdur.core.errors import AgentdurError, BadDefinition, NotRunning
 from agentdur.core.ports import Store
@@ -78,8 +79,12 @@ class App:
     def endpoint(self, *, identity_keys: Iterable[str] = ()) -> Endpoint:
         """The services for a server that runs elsewhere: an ASGI app that speaks the service protocol. No
         engine is started here; `identity_keys` are the public keys of the servers that may call."""
-        self.tell(load_settings().settings)
-        return Endpoint(self._all(), identity_keys=identity_keys)
+        settings = load_settings().settings
+        self.tell(settings)
+        return Endpoint(
+            [*self._all(), conversation_object()], identity_keys=identity_keys,
+            message_retention=settings.message_retention,
+        )  # fmt: skip
 
     def tell(self, settings: Settings, address: str = "") -> None:
         """What the internal services need to know; `address`: where the ingress is, if that is known."""

@@ -75,11 +75,17 @@ def played() -> Iterator[ScriptedLLM]:
 
 @contextmanager
 def world(
-    folder: Path, mode: str, target: str, *, imported: Iterable[str] = warm.MODELS, nodes_die: bool = False
+    folder: Path,
+    mode: str,
+    target: str,
+    *,
+    imported: Iterable[str] = warm.MODELS,
+    nodes_die: bool = False,
+    **environment: str,
 ) -> Iterator[World]:
     """The handlers of a file, where they find a scripted model."""
     with played() as llm:
-        environment = demo_world.environment_for("openai/scripted", llm.base_url, folder / "ledger")
+        environment |= demo_world.environment_for("openai/scripted", llm.base_url, folder / "ledger")
         environment["AGENT_MODEL"] = "openai/scripted"
         with cluster(folder, mode, target, imported=imported, nodes_die=nodes_die, **environment) as c:
             yield World(c, llm, mode)
