@@ -17,6 +17,8 @@ from agentdur import (
     WorkflowContext,
     WorkflowSharedContext,
 )
+from agentdur.core.journal import ChatMessage
+from agentdur.sdk.note import keep_messages
 
 svc, obj, wf = Service("EpSvc"), VirtualObject("EpObj"), Workflow("EpWf")
 lazy = VirtualObject("EpLazy", enable_lazy_state=True)
@@ -40,6 +42,24 @@ def counted(ledger: str) -> int:
     with open(ledger, "a+") as file:
         file.write("x")
         return file.tell()
+
+
+async def hear(texts: list[str]) -> str:
+    """A model that is told a conversation."""
+    linked = [
+        ChatMessage(f"{n}", f"{n - 1}" if n > 1 else "", f'"{text}"'.encode())
+        for n, text in enumerate(texts, 1)
+    ]
+    keep_messages(tuple(linked))
+    return f"answer {len(texts)}"
+
+
+@svc.handler()
+async def converse(ctx: Context, turns: int) -> str:
+    said = ["question"]
+    for _ in range(turns):
+        said.append(await ctx.run("model", hear, list(said)))
+    return str(ctx.invocation_id)
 
 
 @svc.handler()

@@ -152,6 +152,7 @@ async def test_a_timer_of_what_was_cleared_leaves_alone_what_was_begun_anew():
     kept.sent.append(old)
     await kept.timer()
     assert texts(await kept.read()) == ["b"]
+    assert [msgspec.json.decode(one.parameter)["since"] for one in kept.sent] == [T0 + 10]
 
 
 async def test_to_keep_reads_nothing():

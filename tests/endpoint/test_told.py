@@ -23,6 +23,7 @@ run, diary = Service("Run"), VirtualObject("Diary")
 TOOLS = [{"name": "look"}]
 START_MS = 1_764_000_000_000
 WEEK = timedelta(days=7)
+OWN = ("Run", "OneWayCall")
 Message = dict[str, str]
 
 
@@ -276,13 +277,16 @@ async def test_whatever_a_person_wrote_beside_the_state_a_session_goes_on():
 
 async def test_agents_that_take_turns_in_a_session_send_nothing_twice():
     """Each knows the conversation otherwise: another system prompt, another chain."""
-    ends = Ends(START_MS * 2, tuple(one[-1].hash for one in (_said("poet", 3), _said("clerk", 2))))
-    for name in ("clerk", "poet"):
+    ends, new = Ends(0), []
+    for name, count in (("poet", 3), ("clerk", 2), ("poet", 4), ("clerk", 4)):
         told = await _told(ends)
-        there, made = told.sends(j.RunResult(9, j.Success(), messages=_said(name, 4)), START_MS)
-        assert there
-        keep = msgspec.json.decode(made[0].parameter, type=Keep)  # type: ignore[union-attr]  # a OneWayCall
-        assert len(keep.messages) == {"poet": 1, "clerk": 2}[name]
+        _, made = told.sends(j.RunResult(9, j.Success(), messages=_said(name, count)), START_MS)
+        call, write = made
+        assert isinstance(call, j.OneWayCall)
+        assert isinstance(write, j.SetState)
+        new.append(len(msgspec.json.decode(call.parameter, type=Keep).messages))
+        ends = msgspec.json.decode(write.value, type=Ends)
+    assert new == [3, 2, 1, 2]
 
 
 def _said(system: str, count: int) -> tuple[ChatMessage, ...]:
@@ -296,7 +300,7 @@ async def _told(ends: Ends) -> Told:
 
     @peek.handler()
     async def look(ctx: ObjectContext) -> None:
-        made.append(Told(ctx._attempt, 1000, msgspec.json.encode(ends)))
+        made.append(Told(ctx._attempt, 10_000, msgspec.json.encode(ends)))
 
     await Talk(Endpoint([peek]), "Peek/look", key="k").attempt()
     return made[0]
@@ -331,3 +335,5 @@ async def test_within_one_attempt_it_is_the_same_as_in_many():
         "Run", "OneWayCall", "ProposeRunCompletion", "Output", "End",
     ]  # fmt: skip
     assert texts(sent(talk)) == ["go", "go!", "go on", "go on!", "go on"]
+    owned = [getattr(word, "id_completion", 0) or word.completion for word in said if kinds([word])[0] in OWN]
+    assert sorted(owned) == list(range(1, 7))  # steps and sends share the numbers of what completes them

@@ -39,6 +39,12 @@ def test_what_handlers_elsewhere_ask_is_decided_at_the_server(mode: str, tmp_pat
         answer = w.client.post(f"/approvals/{first['id']}/approve", json={"digest": first["digest"]})
         assert answer.status_code == 200, answer.text
         assert w.result(asking).json() == "True  1, True True"
+        run = w.client.post("/EpSvc/converse", json=3).json()
+        query = "select key, value_utf8 from state where service_name = 'agentdur.Conversation'" \
+            f" and service_key = '{run}' and key like 'message:%' order by key"  # fmt: skip
+        asked = {"json": {"query": query}, "headers": {"accept": "application/json"}}
+        rows = until(lambda: (r := w.admin.post("/query", **asked).json()["rows"])[2:] and r, "messages")
+        assert [row["value_utf8"] for row in rows] == ['"question"', '"answer 1"', '"answer 2"']
         names = {service["name"] for service in w.admin.get("/services").json()["services"]}
         assert names == {"EpSvc", "EpObj", "EpWf", "EpLazy", "Native"}
         shown = w.admin.get("/invocations").json()["invocations"]
