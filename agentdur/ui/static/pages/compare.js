@@ -9,6 +9,7 @@ import { words } from "../parts/journal.js";
 import { answerLine, verdictLine } from "../parts/step.js";
 import { asText } from "../parts/value.js";
 import { Diff } from "../parts/diff.js";
+import { Edits } from "../parts/fork.js";
 import { Run } from "../live.js";
 
 const SECONDS = 1.5;
@@ -57,11 +58,12 @@ function Both({ a, b }) {
       setOnly(!only)}>only differences</button></div>
     <div class="pair"><${Side} run=${one} about=${left} />
       <${Side} run=${other} about=${right} against=${one} /></div>
+    <${Edits} journal=${other.journal} over=${ended(right)} version=${versions} />
     <p class="soft">${differ.length ? `${differ.length} of ${rows.length} rows differ.` :
       "Nothing differs."}</p>
     <div class="card compare" role="list"
       aria-label="Steps of both">${shown.map(([x, y], i) =>
-      html`<${PairRow} key=${i} left=${x} right=${y} />`)}</div>
+      html`<${PairRow} key=${i} left=${x} right=${y} stamp=${`${x?.rev} ${y?.rev}`} />`)}</div>
   </div>`;
 }
 
@@ -90,8 +92,8 @@ function PairRow({ left, right }) {
   const equal = same(left, right);
   return html`<div role="listitem" class="pairrow ${equal ? "" : "differs"}">
     <button class="pairline" aria-expanded=${String(open)} onClick=${() => setOpen(!open)}>
-      <${Cell} step=${left} /><span class="mark" aria-hidden="true">${!left ? "+" : !right ? "−" : equal ? ""
-        : "≠"}</span><${Cell} step=${right} />
+      <${Cell} step=${left} stamp=${left?.rev} /><span class="mark" aria-hidden="true">${!left ? "+" : !right
+        ? "−" : equal ? "" : "≠"}</span><${Cell} step=${right} stamp=${right?.rev} />
       <span class="hidden">${equal ? "equal" : "differs"}</span></button>
     ${open && html`<div class="pad"><${Diff} left=${asText(content(left))} right=${asText(content(right))} />
       </div>`}
@@ -111,6 +113,6 @@ function brief(step) {
 function Cell({ step }) {
   if (!step) return html`<span class="cell soft">–</span>`;
   const [verb, what] = words(step);
-  return html`<span class="cell"><b class="v-${step.type}">${verb}</b> ${what} <span
-    class="soft">${brief(step)}</span>${step.meta?.edited && html` <span class="tag">edited</span>`}</span>`;
+  return html`<span class="cell"><b class="v-${step.type}">${verb}</b> ${what} ${step.meta?.edited &&
+    html`<span class="tag">edited</span> `}<span class="soft">${brief(step)}</span></span>`;
 }

@@ -6,6 +6,7 @@ import { go, href, route, setQuery } from "../router.js";
 import { ago, count, money, ms, now, short, span, stamp, until } from "../format.js";
 import { ask, attempt } from "../parts/ask.js";
 import { Failure } from "../parts/detail.js";
+import { Edits } from "../parts/fork.js";
 import { Fact } from "../parts/llm.js";
 import { Status, ended } from "../parts/status.js";
 import { Timeline } from "../parts/timeline.js";
@@ -30,6 +31,7 @@ export function RunPage({ id }) {
     <${Head} run=${run} about=${about} version=${version} />
     <${Troubles} about=${about} id=${id} />
     <${Waiting} run=${run} about=${about} />
+    <${Edits} journal=${run.journal} over=${ended(about)} version=${version} />
     <${Views} />
     ${route.value.query.get("view") === "agents"
       ? html`<${AgentTree} run=${run} about=${about} version=${version} />`

@@ -10,7 +10,7 @@ import { Value } from "./value.js";
 import { ModelTurn } from "./llm.js";
 import { ApprovalCard } from "./approval.js";
 import { Child } from "./child.js";
-import { fork } from "./fork.js";
+import { askAgain, fork } from "./fork.js";
 
 /** The whole payload of an entry. */
 export const whole = (run, index) => async () =>
@@ -129,8 +129,12 @@ export function Attempts({ of: all }) {
   </ol></details>`;
 }
 
+const RESTS = ["suspended", "paused"];
+
 function Restart({ step, run, about }) {
-  if (!ended(about) || step.type === "output" || about.target_service_ty === "Workflow") return null;
+  const over = ended(about);
+  if (!(over || RESTS.includes(about.status)) || step.type === "output" ||
+    about.target_service_ty === "Workflow") return null;
   const from = step.endIndex ?? step.index;
   const restart = async () => {
     const yes = await ask({ title: "Restart from this row",
@@ -140,8 +144,10 @@ function Restart({ step, run, about }) {
       (await attempt(() => patch(`/invocations/${seg(run.id)}/restart-as-new?from=${from}`)));
     if (made) go(`/invocations/${made.new_invocation_id}`);
   };
-  const edits = step.type === "input" || (step.kind === "Run" && step.state === "ok");
-  return html`<button ...${needs("operator")} onClick=${restart}>Restart from here</button>
+  const edits = step.type === "input" || (["Run", "Call"].includes(step.kind) && step.state === "ok");
+  return html`${over && html`<button ...${needs("operator")} onClick=${restart}>Restart from here</button>`}
+    ${step.type === "llm" && html`<button ...${needs("operator", true)}
+      onClick=${() => askAgain(run, step)}>Ask again…</button>`}
     ${edits && html`<button ...${needs("operator", true)}
       onClick=${() => fork(run, step, whole(run, from))}>Edit and fork…</button>`}`;
 }
