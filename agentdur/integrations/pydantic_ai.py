@@ -14,6 +14,9 @@ Rules of this file:
 
 from __future__ import annotations
 
+import agentdur.integrations.pydantic_ai_version  # noqa: F401  # refuses releases that are too old
+
+# isort: split
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar

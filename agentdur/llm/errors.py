@@ -41,7 +41,8 @@ class ModelRefused(ModelError):
 
     @property
     def reason(self) -> str:
-        """`unknown_model`, `context_window`, `quota`, `forbidden`, `auth` or `invalid`."""
+        """`unknown_model`, `context_window`, `quota`, `forbidden`, `auth` or `invalid`; `length` or
+        `content_filter` where the OpenAI Agents SDK refuses an answer that was cut off."""
         return self.facts.get("reason", "invalid")
 
     @property

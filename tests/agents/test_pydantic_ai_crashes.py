@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("agentdur.integrations.pydantic_ai", exc_type=ImportError)
+
+
 from agentdur.testing.scripted_llm import ScriptedLLM
 from tests.agents.mcp_tools_served import tools_served
 from tests.agents.pydantic_ai_plays import PLAYS

@@ -8,6 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
+pytest.importorskip("agentdur.integrations.pydantic_ai", exc_type=ImportError)
+
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, UnexpectedModelBehavior
 from pydantic_ai.models import infer_model

@@ -9,6 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytest.importorskip("agentdur.integrations.pydantic_ai", exc_type=ImportError)
+
+
 from agentdur.testing.scripted_llm import ScriptedLLMProcess, requests, scripted_llm_process
 from examples.agents import demo_world
 from examples.agents.demo_world import Server

@@ -7,6 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
+pytest.importorskip("agentdur.integrations.pydantic_ai", exc_type=ImportError)
+
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

@@ -6,6 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+
+pytest.importorskip("agentdur.integrations.pydantic_ai", exc_type=ImportError)
+
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import FunctionToolResultEvent, PartDeltaEvent
 

@@ -22,7 +22,7 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.models.test import TestModel as FrameworksTestModel
 
 from agentdur import Context, Service, TerminalError
-from agentdur.integrations import langchain, pydantic_ai
+from agentdur.integrations import langchain
 from agentdur.llm import Budget, budget, limits
 from agentdur.llm.limiter import LIMITER
 from agentdur.testing.scripted_llm import ScriptedLLM, Status, Turn, When
@@ -38,6 +38,7 @@ from tests.frameworks.world import (
     adk_ask,
     led,
     models,
+    pydantic_ai,
     pydantic_family,
     says,
     within,

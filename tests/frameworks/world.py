@@ -19,11 +19,13 @@ from langchain_openai import ChatOpenAI
 from pydantic_ai import Agent, RunContext
 
 from agentdur import Context, Service
-from agentdur.integrations import google_adk, langchain, openai_agents, pydantic_ai
+from agentdur.integrations import google_adk, langchain, openai_agents
 from agentdur.llm import Budget, BudgetExceeded, budget
 from agentdur.sdk.steps import RunOptions
 from agentdur.testing.scripted_llm import ScriptedLLM, ToolCall, Turn, Usage, When, requests
+from tests.support.adapters import adapter
 
+pydantic_ai = adapter("pydantic_ai")
 Ask = Callable[[str], Awaitable[str]]
 Options = RunOptions[Any] | None
 DID: Counter[str] = Counter()
@@ -147,14 +149,14 @@ def _adk_family() -> Ask:
     )
 
 
-def adk_ask(agent: Any, how: google_adk.Durability | None = None) -> Ask:
-    """The last thing that this agent says."""
+def adk_ask(agent: Any, how: google_adk.Durability | None = None, **more: Any) -> Ask:
+    """The last thing that this agent says; `more` is given to its runs."""
     runner = google_adk.DurableRunner(app_name="app", agent=agent, durability=how)
 
     async def ask(question: str) -> str:
         said = ""
         message = types.Content(role="user", parts=[types.Part(text=question)])
-        async for event in runner.run_async(user_id="u", session_id="s", new_message=message):
+        async for event in runner.run_async(user_id="u", session_id="s", new_message=message, **more):
             if not event.partial and event.content is not None:
                 said = "".join(part.text or "" for part in event.content.parts or ()) or said
         return said

@@ -13,6 +13,8 @@ from agents import Agent, ModelSettings, Runner
 from agentdur import Context, Service, TerminalError
 from agentdur.core.ids import InvocationId
 from agentdur.core.ports import Filter
+from agentdur.llm import Budget, budget
+from agentdur.runtime.views import entry_view
 from agentdur.testing.scripted_llm import (
     DropBeforeHeaders,
     DropMidStream,
@@ -64,6 +66,44 @@ async def test_a_fault_that_passes_is_asked_again_once(
     assert await ask(stage) == "ok then"
     assert asked(llm) == 2
     assert {entry.retry_count for entry in llm.ledger()} == {0}
+
+
+@STREAMED
+async def test_an_answer_that_was_cut_off_is_asked_for_once(stage: Stage, llm: ScriptedLLM, streamed: bool):
+    """The SDK takes it for an error (an older one only where it is streamed). The next one would be as long,
+    so the run ends; a stream tells what it was, and it counts."""
+    llm.replace([Turn(text="Once upon", finish_reason="length")])
+    service, spent = Service("Agents"), []
+
+    @service.handler("ask")
+    async def run(ctx: Context, question: str) -> str:
+        async with budget(ctx, Budget(calls=9)) as account:
+            try:
+                if not streamed:
+                    return str((await Runner.run(Agent(name="A"), question)).final_output)
+                result = Runner.run_streamed(Agent(name="A"), question)
+                async for _ in result.stream_events():
+                    pass
+                return str(result.final_output)
+            except TerminalError as ended:
+                return type(ended).__name__
+            finally:
+                spent.append(account.spent.calls)
+
+    await stage.start(service)
+    wanted = {"ModelBehaviorError"} if streamed else {"ModelRefused", "Once upon"}
+    assert await ask(stage) in wanted
+    assert (asked(llm), spent == [1] or not streamed) == (1, True)
+    if streamed:
+        (note,) = await notes(stage)
+        assert note["finish_reason"] == "length"
+
+
+async def notes(stage: Stage) -> list[dict[str, Any]]:
+    """What the model steps said about themselves."""
+    (row,) = await stage.engine.list(Filter())
+    shown = [entry_view(entry) for _, entry in stage.journal(row["id"])]
+    return [entry["meta"] for entry in shown if "model" in entry.get("meta", {})]
 
 
 @STREAMED

@@ -27,9 +27,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic_ai import Agent, RunContext
 
 from agentdur import Context, ObjectContext, Service, VirtualObject
-from agentdur.integrations import google_adk, langchain, openai_agents, pydantic_ai
+from agentdur.integrations import google_adk, langchain, openai_agents
 from agentdur.llm import Budget, budget
+from tests.support.adapters import adapter
 
+pydantic_ai = adapter("pydantic_ai")
 LED, WRITTEN = "You lead.", "You write."
 DID: Counter[str] = Counter()
 """What tools did to the world."""

@@ -42,6 +42,8 @@ async def last_response(model: str, events: AsyncIterator[TResponseStreamEvent])
             raise _told(model, getattr(error, "code", None), getattr(error, "message", "") or "")
         if kind in ("response.completed", "response.incomplete"):
             finished = kind, event.response  # type: ignore[union-attr]  # both have one
+            if kind == "response.incomplete":
+                break  # the SDK would raise; what was said is paid, and its runner raises when it is told
         elif kind == "response.output_item.done":
             items.append(event.item)  # type: ignore[union-attr]  # by its type
         else:

@@ -2,7 +2,8 @@
 
 Rules of this file:
 1. The same words as in agentdur.llm: retryable are no connection, no answer in time, 408, 409, 429, 5xx, and
-   an answer that cannot be read; terminal are other 4xx and a spent quota.
+   an answer that cannot be read; terminal are other 4xx, a spent quota, and an answer that was cut off: the
+   next one would be as long.
 2. Errors are told by the classes of the `openai` client; those of other clients by their status, if any.
 """
 
@@ -30,6 +31,8 @@ def translated(model: str, error: Exception) -> Exception:
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         return _of_status(said, model, status, error)
+    if isinstance(error, ModelBehaviorError) and "`response.incomplete`" in str(error):
+        return refused(model, said, 422, "content_filter" if "content_filter" in str(error) else "length")
     if isinstance(error, openai.APIResponseValidationError | ModelBehaviorError):
         return BadModelAnswer(said, 502)
     if isinstance(error, openai.APIError):  # a failure told in the middle of a stream
