@@ -31,6 +31,9 @@ from agentdur.ui.app import PREFIX, serve_ui
 GUARDED = frozenset({"approvals"})
 """Of those the ingress hosts, too: deciding is an operator's, wherever it is done. Chats are for users."""
 OPERATORS_SEE = frozenset({"approvals", "sessions"})
+KEEP_ALIVE_SECONDS = 75
+"""An idle connection stays open for longer than balancers and clients keep theirs (5 to 60 s): who asks has
+to be the one that closes, else a request meets the end of its connection."""
 
 
 def ingress_of(app: App, engine: Engine, settings: Settings, *, loopback: bool = False) -> ASGIApp:
@@ -100,7 +103,7 @@ def server_of(app: ASGIApp, settings: Settings) -> uvicorn.Server:
     """A web server for it; it listens where it is told to."""
     config = uvicorn.Config(
         app, http=OneWrite, lifespan="off", log_config=None, backlog=BACKLOG, proxy_headers=False,
-        access_log=False, server_header=False,
+        access_log=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.shutdown_timeout.total_seconds()) + 1,
     )  # fmt: skip
     return _Quiet(config)
