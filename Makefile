@@ -13,6 +13,9 @@ TYPED := agentdur $(wildcard examples)
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # Measuring costs half as much again, and what the other tests reach of the engine these reach, too.
 MEASURED := tests/core tests/sdk tests/runtime tests/stores tests/wire
+TYPESCRIPT := 7.0.2
+TYPESCRIPT_IN := $(VENV)/typescript-$(TYPESCRIPT)
+TSC := $(TYPESCRIPT_IN)/node_modules/.bin/tsc
 
 # litellm must not fetch its price list, and openai-agents must not export traces, while tests run.
 export LITELLM_LOCAL_MODEL_COST_MAP := True
@@ -33,7 +36,7 @@ install = { $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m e
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lint types layers fast bench clean
+.PHONY: help install demo test check format lint types webtypes layers fast bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -65,8 +68,18 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: install
+types: install webtypes
 	$(BIN)/mypy $(TYPED)
+
+webtypes:  ## the web UI's scripts by their JSDoc types; TypeScript is fetched once, where node and npm are
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+		echo "The web UI's scripts are not checked: there is no node with npm."; \
+	elif [ ! -x $(TSC) ] && ! npm install --silent --no-audit --no-fund --no-save --ignore-scripts \
+		--fetch-retries=0 --prefix $(TYPESCRIPT_IN) typescript@$(TYPESCRIPT); then \
+		echo "The web UI's scripts are not checked: TypeScript $(TYPESCRIPT) could not be fetched."; \
+	else \
+		$(TSC) -p agentdur/ui/jsconfig.json; \
+	fi
 
 layers: install
 	$(BIN)/lint-imports --no-logo

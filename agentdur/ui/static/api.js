@@ -14,6 +14,10 @@ export const online = signal(true);
 /** True while the server asks who it is that looks. */
 export const signedOut = signal(false);
 
+/**
+ * @param {string} method @param {string} path @param {any} [body] @param {Record<string, string>} [headers]
+ * @returns {Promise<any>}
+ */
 async function ask(method, path, body, headers = {}) {
   let answer;
   try {
@@ -30,7 +34,7 @@ async function ask(method, path, body, headers = {}) {
   online.value = true;
   if (answer.status === 401) signedOut.value = true;
   const text = await answer.text();
-  let data = null;
+  let data = /** @type {any} */ (null);
   try {
     data = text ? JSON.parse(text) : null;
   } catch {
@@ -41,6 +45,10 @@ async function ask(method, path, body, headers = {}) {
   return data;
 }
 
+/**
+ * What a route answers: which type that has, is known by its path.
+ * @template {string} P @param {P} path @returns {Promise<Api.Answer<P>>}
+ */
 export const get = (path) => ask("GET", path);
 export const post = (path, body = {}) => ask("POST", path, body);
 export const patch = (path, body) => ask("PATCH", path, body);
@@ -48,7 +56,7 @@ export const del = (path) => ask("DELETE", path);
 export const seg = encodeURIComponent;
 
 /** Rows of a SELECT. @returns {Promise<Record<string, any>[]>} */
-export async function sql(query) {
+export async function sql(/** @type {string} */ query) {
   return (await ask("POST", "/query", { query })).rows;
 }
 

@@ -62,7 +62,7 @@ function Frame() {
     return poll(5, async () => (asked.value = (await get("/approvals?limit=100")).approvals.length));
   }, [known]);
   useEffect(() => {
-    const main = document.querySelector("main");
+    const main = /** @type {HTMLElement} */ (document.querySelector("main"));
     if (!main.contains(document.activeElement)) main.focus({ preventScroll: true });
   }, [path]);
   return html`<div class="frame">
@@ -110,7 +110,7 @@ addEventListener("keydown", (event) => {
   } else if (event.key === "g") pending = Date.now() + 1200;
   else if (event.key === "/") {
     event.preventDefault();
-    const filter = document.querySelector("[data-filter]");
+    const filter = /** @type {HTMLElement | null} */ (document.querySelector("[data-filter]"));
     if (filter) filter.focus();
     else go("/search");
   } else if (["j", "k", "ArrowDown", "ArrowUp"].includes(event.key))
@@ -119,8 +119,8 @@ addEventListener("keydown", (event) => {
 
 /** From row to row; Enter opens one, as it is a button. */
 function step(event, by) {
-  const rows = [...document.querySelectorAll(".step button.code, a.rowlink")];
-  const at = rows.indexOf(document.activeElement);
+  const rows = /** @type {HTMLElement[]} */ ([...document.querySelectorAll(".step button.code, a.rowlink")]);
+  const at = rows.indexOf(/** @type {HTMLElement} */ (document.activeElement));
   if (!rows.length || (event.key.startsWith("Arrow") && at < 0)) return;
   event.preventDefault();
   rows[Math.min(rows.length - 1, Math.max(0, at + by))]?.focus();

@@ -7,7 +7,11 @@ setInterval(() => {
   if (!document.hidden) now.value = Date.now();
 }, 1000);
 
-export const ms = (text) => (text ? Date.parse(text) : null);
+/**
+ * A time of the API; null when there is none.
+ * @type {{(text: string): number, (text: string | null | undefined): number | null}}
+ */
+export const ms = (/** @type {any} */ text) => /** @type {any} */ (text ? Date.parse(text) : null);
 
 /** A length of time in two units at most. */
 export function span(value) {
@@ -16,7 +20,7 @@ export function span(value) {
   if (s < 0.9995) return `${Math.round(s * 1000)} ms`;
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 60) return `${Math.round(s)} s`;
-  const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
+  const units = /** @type {[string, number][]} */ ([["d", 86400], ["h", 3600], ["m", 60], ["s", 1]]);
   const first = units.findIndex(([, size]) => s >= size);
   let [name, size] = units[first], whole = Math.floor(s / size), rest = s - whole * size;
   const next = units[first + 1], more = next ? Math.floor(rest / next[1]) : 0;

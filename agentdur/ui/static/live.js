@@ -11,13 +11,15 @@ export class Run {
     this.id = id;
     this.journal = new Journal();
     /** The invocation as the API shows it; null until it is known. */
-    this.about = signal(null);
+    this.about = signal(/** @type {Api.Run | null} */ (null));
     /** Counts up with each change of the journal. */
     this.version = signal(0);
     /** What steps stream now, by completion id. */
-    this.talk = signal(new Map());
+    this.talk = signal(/** @type {Map<number, string>} */ (new Map()));
     this.live = signal(false);
-    this.error = signal(null);
+    this.error = signal(/** @type {any} */ (null));
+    /** @type {{rows: Api.Row[], about: Api.Run | undefined, timer: number} | null} */
+    this.waiting = null;
   }
 
   /** Rows come in pages, often many at once: they are drawn together. */
@@ -53,7 +55,7 @@ export class Run {
 
   /** Follow it by events; answers a function that stops. A hidden page lets go of its connection. */
   follow() {
-    let source = null, over = false;
+    let source = /** @type {EventSource | null} */ (null), over = false;
     const close = () => {
       this.#flush();
       source?.close();
@@ -62,24 +64,24 @@ export class Run {
     };
     const open = () => {
       if (over || source || document.hidden) return;
-      source = new EventSource(`/invocations/${seg(this.id)}/live?after=${this.journal.last}`);
+      const opened = source = new EventSource(`/invocations/${seg(this.id)}/live?after=${this.journal.last}`);
       // Who comes back is told again what is not in the journal yet.
-      source.addEventListener("open", () => (this.talk.value = new Map()));
-      source.addEventListener("rows", (e) => this.#later(JSON.parse(e.data), undefined));
-      source.addEventListener("run", (e) => {
+      opened.addEventListener("open", () => (this.talk.value = new Map()));
+      opened.addEventListener("rows", (e) => this.#later(JSON.parse(e.data), undefined));
+      opened.addEventListener("run", (e) => {
         this.live.value = true;
         this.error.value = null;
         this.#later(null, JSON.parse(e.data));
       });
-      source.addEventListener("chunk", (e) => this.#say(JSON.parse(e.data)));
-      source.addEventListener("void", (e) => this.#unsay(JSON.parse(e.data).run));
-      source.addEventListener("end", () => {
+      opened.addEventListener("chunk", (e) => this.#say(JSON.parse(e.data)));
+      opened.addEventListener("void", (e) => this.#unsay(JSON.parse(e.data).run));
+      opened.addEventListener("end", () => {
         over = true;
         this.#flush();
         close();
       });
-      source.onerror = () => {
-        const refused = source?.readyState === EventSource.CLOSED;
+      opened.onerror = () => {
+        const refused = opened.readyState === EventSource.CLOSED;
         this.live.value = false;
         if (refused) {
           close();

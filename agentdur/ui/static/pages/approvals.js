@@ -13,9 +13,9 @@ export function ApprovalsPage() {
   const { query } = route.value;
   const status = query.get("status") ?? "pending", service = query.get("service") ?? "",
     needle = query.get("q") ?? "";
-  const [found, setFound] = useState(null);
+  const [found, setFound] = useState(/** @type {Api.Approval[] | null} */ (null));
   const [failed, setFailed] = useState("");
-  const [chosen, setChosen] = useState(new Set());
+  const [chosen, setChosen] = useState(/** @type {Set<string>} */ (new Set()));
   const load = async () => {
     try {
       const page = await get(`/approvals?status=${seg(status)}&limit=200${service ?
@@ -78,8 +78,8 @@ export function ApprovalsPage() {
 }
 
 export function ApprovalPage({ id }) {
-  const [record, setRecord] = useState(null);
-  const [failed, setFailed] = useState(null);
+  const [record, setRecord] = useState(/** @type {Api.Approval | null} */ (null));
+  const [failed, setFailed] = useState(/** @type {import("../api.js").ApiError | null} */ (null));
   const load = () => get(`/approvals/${seg(id)}`).then((found) => {
     setRecord(found);
     setFailed(null);

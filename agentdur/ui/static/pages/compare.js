@@ -67,9 +67,10 @@ function Both({ a, b }) {
   </div>`;
 }
 
-const took = (about) => (ended(about) ? ms(about.completed_at) - ms(about.created_at) :
-  Date.now() - ms(about.created_at));
+const took = (/** @type {Api.Run} */ about) => (ms(about.completed_at) ?? Date.now()) -
+  ms(about.created_at);
 
+/** @param {{run: Run, about: Api.Run, against?: Run}} props */
 function Side({ run, about, against }) {
   const { sums } = run.journal, base = against?.journal.sums;
   const delta = against?.about.value ? took(about) - took(against.about.value) : null;

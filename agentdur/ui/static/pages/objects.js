@@ -17,7 +17,7 @@ export function ObjectsPage() {
   const { query } = route.value;
   const service = query.get("service") ?? "", needle = query.get("q") ?? "";
   const services = useServices().filter((one) => one.ty !== "Service").map((one) => one.name);
-  const [found, setFound] = useState(null);
+  const [found, setFound] = useState(/** @type {Api.Key[] | null} */ (null));
   const [failed, setFailed] = useState("");
   useEffect(() => {
     document.title = "Objects · agentdur";
@@ -39,7 +39,7 @@ export function ObjectsPage() {
     ${failed && html`<p class="note failed" role="alert">${failed}</p>`}
     ${found && !found.length && html`<div class="card empty">
       <b>No keys</b>Objects and workflows are here as soon as they have state, or somebody holds them.</div>`}
-    ${found?.length > 0 && html`<div class="card scroll"><table
+    ${found && found.length > 0 && html`<div class="card scroll"><table
       class="table stacks"><thead><tr><th>Key</th><th>Held by</th><th class="right">Waiting</th>
       <th class="right">State</th></tr></thead>
       <tbody>${found.map((one) => html`<tr key=${`${one.service}/${one.key}`}>
@@ -50,7 +50,7 @@ export function ObjectsPage() {
           ${short(one.holder)}</a>` : html`<span class="soft">free</span>`}</td>
         <td class="right num">${one.waiting || ""}</td><td class="right num">${one.values ?
           plural(one.values, "value") : ""}</td></tr>`)}</tbody></table></div>`}
-    ${found?.length >= MOST && html`<p class="soft small">The first ${MOST}; filter for others.</p>`}
+    ${found && found.length >= MOST && html`<p class="soft small">The first ${MOST}; filter for others.</p>`}
   </div>`;
 }
 
@@ -60,8 +60,10 @@ async function keys(service, needle) {
   return (await get(`/objects?${asked}`)).objects;
 }
 
+/** @typedef {Api.Holding & {state: Api.State, runs: Api.Run[]}} Everything */
+
 export function ObjectPage({ service, key_: key }) {
-  const [all, setAll] = useState(null);
+  const [all, setAll] = useState(/** @type {Everything | null} */ (null));
   const [failed, setFailed] = useState("");
   const load = async () => {
     try {
@@ -124,6 +126,7 @@ export function ObjectPage({ service, key_: key }) {
 }
 
 /** The values of a key: an edit replaces all of them at once, and only if nobody else has. */
+/** @param {{service: string, object: string, state: Api.State, onDone: () => void}} props */
 function State({ service, object, state, onDone }) {
   const names = Object.keys(state.state);
   const save = async (values, title) => {

@@ -12,7 +12,7 @@ const WINDOWS = { "1h": "last hour", "1d": "last day", "7d": "last week",
 
 export function OverviewPage() {
   const asked = route.value.query.get("window") ?? "", span = asked in WINDOWS ? asked : "1d";
-  const [data, setData] = useState(null);
+  const [data, setData] = useState(/** @type {Awaited<ReturnType<typeof load>> | null} */ (null));
   const [failed, setFailed] = useState("");
   useEffect(() => {
     document.title = "Overview · agentdur";

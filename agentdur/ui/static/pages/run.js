@@ -47,10 +47,11 @@ function Views() {
       onClick=${() => setQuery({ view: name }, { replace: false })}>${text}</button>`)}</div>`;
 }
 
+/** @param {{run: Run, about: Api.Run, version: number}} props */
 function Head({ run, about }) {
   const over = ended(about), begun = ms(about.created_at);
   const { sums, children } = run.journal;
-  const long = (over ? ms(about.completed_at) : now.value) - begun;
+  const long = (ms(about.completed_at) ?? now.value) - begun;
   const keyed = about.target_service_key != null;
   return html`<div class="stack tight">
     <div class="head">
@@ -61,7 +62,7 @@ function Head({ run, about }) {
         <h1><a class="ink" href=${href(`/services/${seg(about.target_service_name)}`)}>
           ${about.target_service_name}</a>${keyed && html`<span class="soft"> / </span>
           <a class="ink"
-          href=${href(`/objects/${seg(about.target_service_name)}/${seg(about.target_service_key)}`)}>
+          href=${href(`/objects/${seg(about.target_service_name)}/${seg(about.target_service_key ?? "")}`)}>
           ${about.target_service_key}</a>`}<span class="soft"> / </span>${about.target_handler_name}</h1>
       </div>
       ${!over && run.live.value && html`<span class="live">LIVE</span>`}
@@ -104,6 +105,7 @@ const WORDS = {
   pause: ["Pause", "", "Paused."], resume: ["Resume", "", "Resumed."],
 };
 
+/** @param {{about: Api.Run}} props */
 function Actions({ about }) {
   const path = `/invocations/${seg(about.id)}`;
   const act = async (name) => {
@@ -125,6 +127,7 @@ function Actions({ about }) {
   </div>`;
 }
 
+/** @param {{about: Api.Run, id: string}} props */
 function Troubles({ about, id }) {
   if (about.completion_failure) return html`<div
     class="note failed"><div class="grow"><b>Failed</b> <span class="mono">${about.completion_failure}</span>

@@ -20,10 +20,10 @@ export function RunsPage() {
   const statuses = query.getAll("status"), service = query.get("service") ?? "",
     handler = query.get("handler") ?? "", key = query.get("key") ?? "", needle = query.get("q") ?? "";
   const limit = Math.min(MOST, Number(query.get("limit")) || PAGE);
-  const [found, setFound] = useState(null);
+  const [found, setFound] = useState(/** @type {Api.Run[] | null} */ (null));
   const services = useServices();
   const [failed, setFailed] = useState("");
-  const [chosen, setChosen] = useState(new Set());
+  const [chosen, setChosen] = useState(/** @type {Set<string>} */ (new Set()));
   const load = async () => {
     const asked = [...new Set(statuses.flatMap((one) => ASKED[one] ?? [one]))];
     const filters = new URLSearchParams({ limit: String(limit) });
@@ -131,10 +131,11 @@ export function RunsPage() {
   </div>`;
 }
 
-const fits = (run, needle) => !needle ||
+const fits = (/** @type {Api.Run} */ run, /** @type {string} */ needle) => !needle ||
   `${run.id} ${run.target} ${run.completion_failure ?? ""} ${run.last_failure?.message ??
   ""} ${run.idempotency_key ?? ""}`.toLowerCase().includes(needle.toLowerCase());
 
+/** @param {{run: Api.Run, chosen: boolean, flip: any}} props */
 function Row({ run, chosen, flip }) {
   const begun = ms(run.created_at), stop = ms(run.completed_at);
   return html`<tr>${flip && html`<td><input type="checkbox" aria-label=${`choose ${run.id}`}
@@ -144,11 +145,11 @@ function Row({ run, chosen, flip }) {
       <span class="small soft mono">${short(run.id)}</span></td>
     <td class="about small">${aboutRun(run)}</td>
     <td class="right nowrap num soft" title=${stamp(begun)}>${ago(begun)}</td>
-    <td class="right nowrap num">${ended(run) ? span(stop - begun) :
+    <td class="right nowrap num">${stop != null ? span(stop - begun) :
       html`<span class="soft">${span(now.value - begun)}</span>`}</td></tr>`;
 }
 
-/** In one line: what it waits for, what went wrong, or who called it. */
+/** In one line: what it waits for, what went wrong, or who called it. @param {Api.Run} run */
 export function aboutRun(run) {
   if (run.completion_failure) return html`<span class="bad">${run.completion_failure}</span>`;
   if (run.status === "backing-off") return html`<span

@@ -22,7 +22,7 @@ export function SearchPage() {
   }, [text]);
   const submit = (event) => {
     event.preventDefault();
-    setQuery({ q: new FormData(event.target).get("q").trim() }, { replace: false });
+    setQuery({ q: String(new FormData(event.target).get("q") ?? "").trim() }, { replace: false });
   };
   const flip = (name) => () => {
     const now = places.length ? places : PLACES.map(([one]) => one);
@@ -50,8 +50,14 @@ export function SearchPage() {
   </div>`;
 }
 
+/**
+ * @typedef {{runs: Api.Found["runs"], looked: number, back: string | null, after: number | null,
+ *   cut: string | null}} Looked
+ */
+
 function Findings({ text, places, service }) {
-  const [found, setFound] = useState({ runs: [], looked: 0, back: null, after: null, cut: null });
+  const [found, setFound] = useState(/** @type {Looked} */ ({ runs: [], looked: 0, back: null,
+    after: null, cut: null }));
   const [busy, setBusy] = useState(true);
   const [failed, setFailed] = useState("");
   const gone = useRef(false);

@@ -11,7 +11,7 @@ import { Value } from "../parts/value.js";
 const KINDS = { Service: "service", VirtualObject: "virtual object", Workflow: "workflow" };
 
 export function ServicesPage() {
-  const [found, setFound] = useState(null);
+  const [found, setFound] = useState(/** @type {Api.Service[] | null} */ (null));
   const [needle, setNeedle] = useState("");
   useEffect(() => {
     document.title = "Services · agentdur";
@@ -41,7 +41,7 @@ export function ServicesPage() {
 }
 
 export function ServicePage({ name }) {
-  const [service, setService] = useState(null);
+  const [service, setService] = useState(/** @type {Api.Service | null} */ (null));
   const [failed, setFailed] = useState("");
   const asked = new URLSearchParams(location.search).get("handler");
   const [chosen, setChosen] = useState(asked);
@@ -81,13 +81,14 @@ const retries = (policy) =>
   `${policy.initial_interval} × ${policy.exponentiation_factor}, at most ${policy.max_interval}, ` +
   `${policy.max_attempts ?? "endless"} attempts, then ${policy.on_max_attempts?.toLowerCase()}`;
 
+/** @param {{service: Api.Service, handler: Api.Handler}} props */
 function Playground({ service, handler }) {
   const keyed = service.ty !== "Service";
   const schema = handler.input_json_schema;
   const takes = handler.input_description !== "none";
   const [key, setKey] = useState("");
   const [value, setValue] = useState(() => (takes ? sample(schema) : null));
-  const [text, setText] = useState(null);
+  const [text, setText] = useState(/** @type {string | null} */ (null));
   const [wrong, setWrong] = useState("");
   const [busy, setBusy] = useState(false);
   const send = async (event) => {

@@ -13,12 +13,12 @@ const PAGE = 1000, PAGES_MOST = 10;
 
 export function SessionPage({ agent, id }) {
   const path = `/sessions/${seg(agent)}/${seg(id)}`;
-  const [about, setAbout] = useState(undefined);
-  const [messages, setMessages] = useState([]);
-  const turns = useRef({});
-  const [asked, setAsked] = useState([]);
+  const [about, setAbout] = useState(/** @type {Api.Session | null | undefined} */ (undefined));
+  const [messages, setMessages] = useState(/** @type {Api.SessionMessage[]} */ ([]));
+  const turns = useRef(/** @type {Record<number, Partial<Api.Turn>>} */ ({}));
+  const [asked, setAsked] = useState(/** @type {string[]} */ ([]));
   /** What was said here: `{id, invocation, text}`. */
-  const [sent, setSent] = useState([]);
+  const [sent, setSent] = useState(/** @type {(Api.Posted & { text: string })[]} */ ([]));
   const looks = useRef({ begun: 0, shown: 0 });
   const load = async () => {
     const look = ++looks.current.begun;
@@ -73,6 +73,7 @@ export function SessionPage({ agent, id }) {
   </div>`;
 }
 
+/** @param {{agent: string, id: string, about: Api.Session | null | undefined, path: string}} props */
 function Head({ agent, id, about, path }) {
   const stop = () => attempt(() => post(`${path}/stop`), "Stopped.");
   const remove = async () => {
@@ -103,6 +104,7 @@ function Head({ agent, id, about, path }) {
     </dl>`}`;
 }
 
+/** @param {{number: number, record?: Partial<Api.Turn>, at: number}} props */
 function Turn({ number, record, at }) {
   const run = record?.invocation;
   const odd = record?.status && record.status !== "completed";
@@ -179,7 +181,7 @@ function useTalk(running, onNews, onEnd) {
 /** All there is to show. A session that nobody has spoken in yet is `about: null`. */
 async function find(path, known) {
   try {
-    const about = await get(path);
+    const about = /** @type {Api.Session} */ (await get(path));
     const [messages, turns] = await Promise.all([history(path), turnsOf(path, known)]);
     if (about.running) turns[about.running.turn] = { invocation: about.running.invocation };
     const asked = about.running ? await questions(about.running.invocation) : [];
@@ -191,8 +193,8 @@ async function find(path, known) {
 }
 
 async function history(path) {
-  const all = [];
-  let after = -1;
+  const all = /** @type {Api.SessionMessage[]} */ ([]);
+  let after = /** @type {number | null} */ (-1);
   for (let n = 0; n < PAGES_MOST && after !== null; n++) {
     const page = await get(`${path}/messages?limit=${PAGE}&after=${after}`);
     all.push(...page.messages);
@@ -216,5 +218,5 @@ async function turnsOf(path, known) {
 /** What a running turn asks a person. */
 async function questions(invocation) {
   const { run } = await get(`/invocations/${seg(invocation)}/rows?after=1000000000&limit=1`);
-  return (run.waiting_for ?? []).map(approvalOf).filter(Boolean);
+  return (run.waiting_for ?? []).flatMap((one) => approvalOf(one) ?? []);
 }

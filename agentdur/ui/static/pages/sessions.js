@@ -12,7 +12,7 @@ export const tokens = (usage) => (usage?.prompt_tokens ?? 0) + (usage?.completio
 export function SessionsPage() {
   const { query } = route.value;
   const agent = query.get("agent") ?? "", needle = query.get("q") ?? "";
-  const [found, setFound] = useState(null);
+  const [found, setFound] = useState(/** @type {Api.Session[] | null} */ (null));
   const [failed, setFailed] = useState("");
   useEffect(() => {
     document.title = "Sessions · agentdur";

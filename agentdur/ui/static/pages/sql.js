@@ -34,7 +34,7 @@ const past = () => {
 export function SqlPage() {
   const asked = route.value.query.get("q") ?? EXAMPLES[0][1];
   const [text, setText] = useState(asked);
-  const [answer, setAnswer] = useState(null);
+  const [answer, setAnswer] = useState(/** @type {{rows: any[], took: number} | null} */ (null));
   const [failed, setFailed] = useState("");
   const [busy, setBusy] = useState(false);
   const run = async (query) => {

@@ -12,8 +12,10 @@ const CALL = /(?:^|\/)tool:([^/]+?)(?:~\d+)?(?=\/|$)/g;
  * @typedef {{from: Node, to: Node, count: number}} Handoff
  */
 
+/** @returns {Node} */
 const node = (key, kind, name) => ({ key, kind, name, count: 0, failed: 0, open: 0, asked: 0, calls: 0,
-  tokens: 0, cost: null, took: 0, models: new Set(), ids: [], step: null, children: [], all: null });
+  tokens: 0, cost: null, took: 0, models: new Set(), ids: [], step: null, children: [],
+  all: { calls: 0, tokens: 0, cost: null } });
 
 /**
  * The tree of one run. `find` gives the journal of a called run, or null when nobody has looked into it.

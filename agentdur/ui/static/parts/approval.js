@@ -22,6 +22,10 @@ export async function decide(record, how, said) {
 
 const BY = { name: "by", label: "Your name" }, WHY = { name: "reason", label: "Reason (optional)", rows: 2 };
 
+/**
+ * @param {{record: Api.Approval, onDecided?: (done: any) => void, bare?: boolean, selected?: boolean,
+ *   onSelect?: () => void}} props
+ */
 export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
   const [busy, setBusy] = useState(false);
   const pending = record.status === "pending", question = worded(record.question);
@@ -74,6 +78,7 @@ export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
   </article>`;
 }
 
+/** @param {{record: Api.Approval}} props */
 function Deadline({ record }) {
   const at = ms(record.deadline);
   if (at == null || record.status !== "pending") return null;
@@ -81,6 +86,7 @@ function Deadline({ record }) {
     "approved" : "rejected"})</span>`;
 }
 
+/** @param {{record: Api.Approval}} props */
 function Verdict({ record }) {
   const who = record.status === "withdrawn" ? "Withdrawn: who asked has ended" : record.timed_out ?
     "Nobody decided in time" : `${record.status === "approved" ? "Approved" : "Rejected"} by ${record.by ||

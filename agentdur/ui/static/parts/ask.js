@@ -1,7 +1,7 @@
 // Dialogs and short messages.
 import { html, signal, useEffect, useRef, useState } from "../html.js";
 
-const toasts = signal([]);
+const toasts = signal(/** @type {{id: number, text: string, bad: boolean}[]} */ ([]));
 let last = 0;
 
 /** Say something for a moment. */
@@ -28,11 +28,14 @@ export const Toasts = () => html`<div class="toasts" aria-live="polite">
     </div>`)}
 </div>`;
 
-const open = signal(null);
+/**
+ * @typedef {{title: string, text?: any, body?: any, fields?: any[], action: string, danger?: boolean}} Asked
+ */
+const open = signal(/** @type {(Asked & { resolve: (said: any) => void }) | null} */ (null));
 
 /**
  * Ask with a dialog.
- * @param {{title: string, text?: any, body?: any, fields?: any[], action: string, danger?: boolean}} what
+ * @param {Asked} what
  * @returns {Promise<Record<string, any> | null>} the fields' values; null when it was dismissed
  */
 export const ask = (what) => new Promise((resolve) => (open.value = { ...what, resolve }));

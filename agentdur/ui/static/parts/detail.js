@@ -16,6 +16,10 @@ import { askAgain, fork } from "./fork.js";
 export const whole = (run, index) => async () =>
   (await get(`/invocations/${seg(run.id)}/entries/${index}`)).value;
 
+/** @typedef {import("./journal.js").Step} Step */
+/** @typedef {import("../live.js").Run} Run */
+
+/** @param {{step: Step, run: Run, about: Api.Run, scale: any, depth: number, error: any}} props */
 export function Detail({ step, run, about, scale, depth, error }) {
   return html`<div class="detail">
     ${error && html`<${Failure} failure=${error} title=${`attempt ${about.attempt} failed`}
@@ -34,6 +38,7 @@ export function Detail({ step, run, about, scale, depth, error }) {
   </div>`;
 }
 
+/** @param {{step: Step, run: Run, about: Api.Run, scale: any, depth: number}} props */
 function Body({ step, run, about, scale, depth }) {
   switch (step.type) {
     case "llm": return step.meta ? html`<${ModelTurn} step=${step} run=${run} />` :
@@ -84,7 +89,7 @@ function Talk({ step, run }) {
 }
 
 function Approval({ step }) {
-  const [record, setRecord] = useState(null);
+  const [record, setRecord] = useState(/** @type {Api.Approval | null} */ (null));
   const load = () => get(`/approvals/${seg(step.approval)}`).then(setRecord, () => setRecord(kept(step)));
   useEffect(() => {
     load();
@@ -131,6 +136,7 @@ export function Attempts({ of: all }) {
 
 const RESTS = ["suspended", "paused"];
 
+/** @param {{step: Step, run: Run, about: Api.Run}} props */
 function Restart({ step, run, about }) {
   const over = ended(about);
   if (!(over || RESTS.includes(about.status)) || step.type === "output" ||

@@ -11,41 +11,49 @@ const TYPES = {
   CompleteAwakeable: "signal",
 };
 
+/**
+ * A command, with what came back to it; or a signal that came.
+ * @typedef {{index: number, kind: string, type: string, name: string, branch: string, at: number,
+ *   end: number | null, endIndex: number | null, state: "open" | "ok" | "failed" | "refused",
+ *   value: Api.Payload, given: Api.Payload, failure: Api.Failure | undefined, meta: Api.Note | null,
+ *   child: string | null, row: Api.Row, plumbing: boolean, rev: number, role?: string, tool?: string,
+ *   approval?: string, asked?: Api.Payload, verdict?: Api.Payload}} Step
+ */
+
 export class Journal {
   constructor() {
-    /** @type {any[]} */
+    /** @type {Step[]} */
     this.steps = [];
-    this.byCompletion = new Map();
-    this.byIndex = new Map();
-    this.approvals = new Map();
-    this.toolCalls = new Map();
+    this.byCompletion = /** @type {Map<number, Step>} */ (new Map());
+    this.byIndex = /** @type {Map<number, Step>} */ (new Map());
+    this.approvals = /** @type {Map<string, Step>} */ (new Map());
+    this.toolCalls = /** @type {Map<string, {name?: string, arguments: any}>} */ (new Map());
     this.last = -1;
-    this.first = null;
-    this.latest = null;
-    this.sums = { calls: 0, prompt: 0, completion: 0, cost: null };
-    this.children = [];
+    this.first = /** @type {number | null} */ (null);
+    this.latest = /** @type {number | null} */ (null);
+    this.sums = { calls: 0, prompt: 0, completion: 0, cost: /** @type {number | null} */ (null) };
+    this.children = /** @type {Step[]} */ ([]);
     /** Steps ahead of the newest answer: how far anything has got. */
     this.rev = 0;
   }
 
   /** Take rows behind those that are known; the others are left out. */
-  add(rows) {
+  add(/** @type {Api.Row[]} */ rows) {
     this.rev++;
     for (const row of rows) {
       if (row.index <= this.last) continue;
       this.last = row.index;
-      const at = ms(row.at);
-      if (at != null) {
-        this.first ??= at;
-        this.latest = Math.max(this.latest ?? at, at);
-      }
+      const at = ms(row.at) ?? this.latest ?? 0;
+      this.first ??= at;
+      this.latest = Math.max(this.latest ?? at, at);
       if (row.kind === "Completion") this.#complete(row, at);
       else if (row.kind === "Signal") this.#signal(row, at);
       else this.#command(row, at);
     }
   }
 
-  #command(row, at) {
+  #command(/** @type {Api.Row} */ row, /** @type {number} */ at) {
+    /** @type {Step} */
     const step = {
       index: row.index, kind: row.kind, type: TYPES[row.kind] ?? "run", name: row.name ?? "",
         branch: row.branch ?? "",
@@ -57,7 +65,7 @@ export class Journal {
     if (row.service?.startsWith(INTERNAL)) {
       step.plumbing = true;
       if (row.service === "agentdur.Approval" && row.handler === "open") {
-        const asked = this.approvals.get(row.key);
+        const asked = this.approvals.get(row.key ?? "");
         if (asked) Object.assign(asked, { asked: row.value, rev: this.rev });
       }
     }
@@ -71,21 +79,22 @@ export class Journal {
     this.byIndex.set(row.index, step);
   }
 
-  #nameRun(step) {
+  #nameRun(/** @type {Step} */ step) {
     if (step.name.startsWith("llm:")) Object.assign(step, { type: "llm", role: step.name.slice(4) });
     else if (step.name.startsWith("tool:")) {
-      const call = this.toolCalls.get(step.branch.split("/").pop()?.replace(/^tool:/, "").split("~")[0]);
+      const call = this.toolCalls.get(
+        (step.branch.split("/").pop() ?? "").replace(/^tool:/, "").split("~")[0]);
       Object.assign(step, { type: "tool", tool: step.name.slice(5), given: call?.arguments });
     } else if (step.name === "stream" || step.name.startsWith("intent:")) step.plumbing = true;
   }
 
-  #complete(row, at) {
-    const step = this.byCompletion.get(row.completion_id);
+  #complete(/** @type {Api.Row} */ row, /** @type {number} */ at) {
+    const step = this.byCompletion.get(row.completion_id ?? -1);
     if (!step) return;
     step.rev = this.rev;
     this.byIndex.set(row.index, step);
     if (row.of === "CallId") {
-      step.child = row.invocation_id;
+      step.child = row.invocation_id ?? null;
       if (!step.plumbing) this.children.push(step);
       if (step.kind === "OneWayCall") this.#end(step, at, row.index, undefined);
       return;
@@ -101,8 +110,8 @@ export class Journal {
     }
   }
 
-  #model(step) {
-    const { meta, sums } = { meta: step.meta, sums: this.sums };
+  #model(/** @type {Step} */ step) {
+    const meta = step.meta ?? {}, { sums } = this;
     step.type = "llm";
     sums.calls++;
     sums.prompt += meta.prompt_tokens ?? 0;
@@ -112,7 +121,7 @@ export class Journal {
       this.toolCalls.set(call.id, { name: call.function?.name, arguments: parsed(call.function?.arguments) });
   }
 
-  #signal(row, at) {
+  #signal(/** @type {Api.Row} */ row, /** @type {number} */ at) {
     const name = String(row.signal);
     const [what, id] = name.split("/");
     const asked = what === "approval" ? this.approvals.get(id) : null;
@@ -124,17 +133,19 @@ export class Journal {
       return;
     }
     const cancel = row.signal === 1;
+    /** @type {Step} */
     const step = {
       index: row.index, kind: "Signal", type: cancel ? "cancel" : "signal", name: cancel ? "cancel" : name,
         branch: "",
       at, end: at, endIndex: row.index, state: row.failure ? "failed" : "ok", value: row.value,
-        failure: row.failure,
+        given: undefined, failure: row.failure,
       meta: null, child: null, row, plumbing: false, rev: this.rev,
     };
     this.steps.push(step);
     this.byIndex.set(row.index, step);
   }
 
+  /** @param {Step} step @param {number} at @param {number} index @param {Api.Failure} [failure] */
   #end(step, at, index, failure) {
     step.end = at;
     step.endIndex = index;
@@ -152,7 +163,10 @@ export function parsed(text) {
   }
 }
 
-/** How a step reads: `name`, and what stands in the brackets. */
+/**
+ * How a step reads: `name`, and what stands in the brackets.
+ * @param {Step} step
+ */
 export function words(step) {
   const { row } = step;
   const key = row.key != null && row.service ? `${row.service}("${row.key}")` : row.service;

@@ -8,10 +8,11 @@ import { Value } from "./value.js";
 
 const TABS = [["answer", "Answer"], ["messages", "Messages"], ["tools", "Tools"], ["raw", "Raw"]];
 
+/** @param {{step: import("./journal.js").Step, run: import("../live.js").Run}} props */
 export function ModelTurn({ step, run }) {
   const [tab, setTab] = useState("answer");
   const [value, setValue] = useState(step.value);
-  const { meta } = step;
+  const meta = step.meta ?? {};
   const load = async () => (await get(`/invocations/${seg(run.id)}/entries/${step.endIndex}`)).value;
   useEffect(() => {
     if (cut(step.value)) load().then(setValue, () => {});
@@ -46,7 +47,7 @@ export const Fact = ({ name, value }) =>
   (value == null || value === "" ? null : html`<div><dt>${name}</dt><dd>${value}</dd></div>`);
 
 function Chain({ hash, render, none = "The messages of this turn are not kept." }) {
-  const [found, setFound] = useState(undefined);
+  const [found, setFound] = useState(/** @type {any[] | null | undefined} */ (undefined));
   useEffect(() => {
     if (!seesPayloads()) return;
     if (hash) get(`/conversations/${seg(hash)}`).then((all) => setFound(all.messages), () => setFound(null));

@@ -16,7 +16,7 @@ export function Pick({ label, all, value, options, onPick }) {
 
 /** What is served, asked for once. */
 export function useServices() {
-  const [services, setServices] = useState([]);
+  const [services, setServices] = useState(/** @type {Api.Service[]} */ ([]));
   useEffect(() => {
     get("/services").then((all) => setServices(all.services), () => {});
   }, []);

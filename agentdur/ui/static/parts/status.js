@@ -1,7 +1,7 @@
 // Statuses: one set of names and colours everywhere.
 import { html } from "../html.js";
 
-/** Where `completed` is told apart. */
+/** Where `completed` is told apart. @param {Api.Run} run */
 export function shown(run) {
   if (run.status === "running" && asksSomebody(run)) return "suspended";
   if (run.status !== "completed") return run.status;
@@ -9,7 +9,7 @@ export function shown(run) {
 }
 
 /** It is in memory still, and does nothing but wait for somebody. */
-const asksSomebody = (run) => !!run.waiting_for?.length &&
+const asksSomebody = (/** @type {Api.Run} */ run) => !!run.waiting_for?.length &&
   run.waiting_for.every((one) => !one.startsWith("completion"));
 
 export const STATUSES = ["running", "ready", "suspended", "backing-off", "paused", "pending", "scheduled",
@@ -20,4 +20,4 @@ export const word = (status) => WORDS[status] ?? status;
 export const Status = ({ run, status = shown(run) }) =>
   html`<span class="status is-${status}">${word(status)}</span>`;
 
-export const ended = (run) => run.status === "completed";
+export const ended = (/** @type {Api.Run} */ run) => run.status === "completed";

@@ -12,7 +12,12 @@ const GLYPHS = {
 /** Rows that are open, of all runs on the page. */
 const opened = new Set();
 
-/** The tone of a bar: what the step came to, or what its run does meanwhile. */
+/** @typedef {import("./journal.js").Step} Entry */
+
+/**
+ * The tone of a bar: what the step came to, or what its run does meanwhile.
+ * @param {Entry} step @param {Api.Run} about
+ */
 export function tone(step, about) {
   if (step.state === "failed") return "failed";
   if (step.state === "refused") return "refused";
@@ -24,7 +29,10 @@ export function tone(step, about) {
   return "running";
 }
 
-/** What one step that has not ended is about: the error of its last attempt. */
+/**
+ * What one step that has not ended is about: the error of its last attempt.
+ * @param {Entry} step @param {Api.Run} about
+ */
 export function trouble(step, about) {
   if (ended(about) || !about.last_failure ||
     !["backing-off", "running", "paused", "ready"].includes(about.status)) return null;
@@ -74,14 +82,17 @@ export class Step extends Component {
 
 const Countdown = ({ at }) => html`<span>next try ${until(at)}</span>`;
 
-/** What came back, in one line. */
+/**
+ * What came back, in one line.
+ * @param {{step: Entry, run: import("../live.js").Run, about: Api.Run, error: any}} props
+ */
 function Came({ step, run, about, error }) {
-  const said = run.talk.value.get(step.row.completion_id);
+  const said = run.talk.value.get(step.row.completion_id ?? -1);
   if (step.state === "open" && said) return html`<span class="came talk">${said.slice(-200)}</span>`;
   if (step.type === "llm" && step.state === "ok") return html`<span class="came">${answerLine(step)}</span>
     <span class="chips-end"><${Cost} meta=${step.meta} /></span>`;
   if (step.type === "approval") return html`<span class="came">${verdictLine(step)}</span>`;
-  if (step.state === "failed") return html`<span class="came bad">${step.failure.message}</span>`;
+  if (step.state === "failed") return html`<span class="came bad">${step.failure?.message}</span>`;
   if (step.state === "open") return html`<span
     class="came soft">${error ? "" : ended(about) ? "not finished" : step.row.wake_at ?
     `wakes ${until(ms(step.row.wake_at))}` : "…"}</span>`;
@@ -92,7 +103,7 @@ function Came({ step, run, about, error }) {
     && step.type === "tool" ? shown.slice(0, 200) : line(shown)}</span>`;
 }
 
-export function answerLine(step) {
+export function answerLine(/** @type {Entry} */ step) {
   const message = step.value?.message;
   const calls = message?.tool_calls ?? [];
   if (calls.length)
@@ -103,7 +114,7 @@ export function answerLine(step) {
 
 const brief = (text) => (text && text.length > 46 ? `${text.slice(0, 46)}…` : text ?? "");
 
-export function verdictLine(step) {
+export function verdictLine(/** @type {Entry} */ step) {
   const said = step.verdict;
   if (!said) return step.state === "open" ? "waiting for a decision" : "";
   const who = said.timed_out ? "nobody decided in time" :
@@ -118,6 +129,7 @@ export function Cost({ meta }) {
     ${meta.cost != null && html`<span class="tag num cost">${money(meta.cost)}</span>`}`;
 }
 
+/** @param {{step: Entry, scale: any, about: Api.Run, error: any}} props */
 function Bar({ step, scale, about, error }) {
   const kind = tone(step, about);
   const future = kind === "retrying" && error;

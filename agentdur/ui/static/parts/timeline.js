@@ -13,7 +13,7 @@ export function Timeline({ run, about, version }) {
   const [all, setAll] = useState(false);
   const [fold, setFold] = useState(true);
   const [needle, setNeedle] = useState("");
-  const [zoom, setZoom] = useState(null);
+  const [zoom, setZoom] = useState(/** @type {[number, number] | null} */ (null));
   const { journal } = run;
   const over = ended(about);
   const begin = ms(about.created_at) ?? journal.first ?? now.value;
@@ -105,7 +105,7 @@ export class Group extends Component {
 /** The whole run in a few pixels; a drag over it looks closer. */
 function Scrubber({ scale, steps, onZoom, stamp }) {
   const ref = useRef(null);
-  const [drag, setDrag] = useState(null);
+  const [drag, setDrag] = useState(/** @type {[number, number] | null} */ (null));
   const marks = useMemo(() => density(scale, steps), [stamp, scale]);
   const share = (event) => {
     const box = ref.current.getBoundingClientRect();

@@ -41,7 +41,7 @@ export function Value({ value, load, label = "value" }) {
   const text = missing ? `${now.preview}…` : asText(now);
   const long = text.length > MOST && !all;
   const shown = long ? text.slice(0, MOST) : text;
-  const fetchAll = () => load().then(setWhole, (error) => setFailed(error.message));
+  const fetchAll = () => load?.().then(setWhole, (error) => setFailed(error.message));
   const copy = () => navigator.clipboard?.writeText(text);
   return html`<div class="value">
     <div class="tools">

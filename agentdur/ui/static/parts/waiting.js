@@ -13,7 +13,7 @@ export const numberOf = (text) => /^awakeable (\d+)$/.exec(text)?.[1] ?? null;
 
 const DAY_MS = 86_400_000;
 
-/** One line for lists. */
+/** One line for lists. @param {Api.Run} run */
 export function waitingWords(run) {
   const all = run.waiting_for ?? [];
   if (!all.length) return "";
@@ -35,6 +35,7 @@ export function Waiting({ run, about }) {
     about=${about} />`)}</div>`;
 }
 
+/** @param {{text: string, run: import("../live.js").Run, about: Api.Run}} props */
 function One({ text, run, about }) {
   const approval = approvalOf(text), number = numberOf(text), since = ms(about.modified_at);
   if (approval) return html`<${Asked} id=${approval} />`;
@@ -65,7 +66,7 @@ function One({ text, run, about }) {
 
 /** A question, with its answers in place. */
 export function Asked({ id }) {
-  const [record, setRecord] = useState(null);
+  const [record, setRecord] = useState(/** @type {Api.Approval | null} */ (null));
   const load = () => get(`/approvals/${seg(id)}`).then(setRecord, () => {});
   useEffect(() => {
     load();
