@@ -22,6 +22,11 @@ SCRIPT = Script(
             text="Once upon a time there was a journal" + ", and whatever it held came true again" * 200,
         ),
         Turn(
+            when=When(last_user="Book me a room"), delay_ms=300,
+            tool_calls=(ToolCall(name="book", arguments={"hotel": "Plaza", "nights": 1}, id="call_r"),),
+        ),
+        Turn(when=When(last_user="Book me a room"), text="It is booked."),
+        Turn(
             when=_PLANNER, usage=_usage(412, 58), delay_ms=160,
             tool_calls=(
                 ToolCall(name="weather", arguments={"city": "Bergen"}, id="call_w"),

@@ -93,6 +93,7 @@ async def test_rows_come_as_they_are_committed(view: View, seeded: Town):
     id = await seeded.start("live", "Claims", "tick", 3)
     await view.open("/invocations/{live}")
     await view.sees(".live")
+    await view.stop_polling()
     for n in range(3):
         await view.sees(".step", f"tick {n}")
         assert await view.page.locator(".step", has_text=f"tick {n + 1}").count() == 0
@@ -262,12 +263,20 @@ async def test_a_session_is_talked_to_and_each_turn_leads_to_its_run(view: View)
 
 async def test_what_a_model_says_is_shown_as_it_says_it(view: View):
     """The scripted model takes minutes for this answer: what is on the page was shown before its end."""
+    told = asyncio.Event()
+
+    async def later(route: Any) -> None:
+        await told.wait()
+        await route.continue_()
+
     await view.open("/sessions/support/slow")
     await view.sees(".empty", "A new session")
     await view.stop_polling()
+    await view.page.route("**/sessions/support/slow", later)  # all that is known is what the post answers
     await view.page.fill("#say", "Tell me a story")
     await view.page.click("button:text('Send')")
     await view.sees(".bubble.talk", "Once upon")
+    told.set()
     await view.page.fill("#say", "And the weather?")  # it waits for its turn, and is there at once
     await view.page.keyboard.press("Enter")
     await view.sees(".m-user", "And the weather?")
@@ -277,6 +286,18 @@ async def test_what_a_model_says_is_shown_as_it_says_it(view: View):
     await view.page.locator(".bubble.talk").wait_for(state="detached")
     assert await view.page.locator(".m-user").count() == 2
     assert await view.page.locator(".m-assistant").count() == 2
+
+
+async def test_what_an_agent_asks_in_a_conversation_is_decided_there(view: View):
+    """The question comes as it is asked, without asking for it again and again."""
+    await view.open("/sessions/support/booking")
+    await view.sees(".empty", "A new session")
+    await view.stop_polling()
+    await view.page.fill("#say", "Book me a room")
+    await view.page.keyboard.press("Enter")
+    card = await view.sees("article.approval", "Plaza")
+    await card.locator("button", has_text="Approve").click()
+    await view.sees(".m-assistant", "It is booked.")
 
 
 async def test_a_handler_is_tried_with_a_form_made_from_its_schema(view: View):
