@@ -35,6 +35,9 @@ DEAREST = 6
 """Rows of each list."""
 
 _OURS = "NOT starts_with(target_service_name, 'agentdur.')"
+# One that is in memory still and does nothing but wait for somebody waits, for who looks.
+_SHOWN_STATUS = """CASE WHEN status = 'running' AND waiting_on IS NOT NULL
+    AND NOT starts_with(waiting_on, 'completion ') THEN 'suspended' ELSE status END"""
 _SUMS = "SUM(cost) AS cost, SUM(input_tokens) AS tin, SUM(output_tokens) AS tout, COUNT(*) AS calls"
 _FIRST = f"ORDER BY cost DESC NULLS LAST LIMIT {DEAREST}"
 
@@ -75,8 +78,8 @@ def overview_routes(engine: Engine) -> APIRouter:
 def _questions(window: Window) -> dict[str, str]:
     spent = f"FROM llm_calls WHERE at > now() - INTERVAL '{window.length}'"
     return {
-        "statuses": f"""SELECT status, COUNT(*) AS n FROM sys_invocation
-            WHERE status <> 'completed' AND {_OURS} GROUP BY status""",
+        "statuses": f"""SELECT {_SHOWN_STATUS} AS status, COUNT(*) AS n FROM sys_invocation
+            WHERE status <> 'completed' AND {_OURS} GROUP BY 1""",
         "ended": f"""SELECT {_binned(window, "completed_at")} AS at, completion_result AS result,
             COUNT(*) AS n FROM sys_invocation_status
             WHERE status = 'completed' AND completed_at > now() - INTERVAL '{window.length}' AND {_OURS}

@@ -56,6 +56,7 @@ def shown_status(machine: Machine, row: Row) -> str:
 def summary(machine: Machine, row: Row) -> dict[str, Any]:
     """One line of a list."""
     spec, head = row.spec, row.head
+    waits = waiting_for(head.awaiting or live_awaiting(machine, spec.id))
     out: dict[str, Any] = {
         "id": spec.id,
         "target": str(spec.target),
@@ -78,7 +79,9 @@ def summary(machine: Machine, row: Row) -> dict[str, Any]:
         "last_failure_entry": head.last_failure_entry,
         "restarted_from": spec.restarted_from,
         "deployment_id": head.deployment,
-        "waiting_for": waiting_for(head.awaiting or live_awaiting(machine, spec.id)),
+        "waiting_for": waits,
+        "waiting_since": instant(waiting_since(machine, row)) if waits else None,
+        "kept_until": head.completed_at and instant(head.completed_at + spec.completion_retention_ms),
     }
     if isinstance(head.result, j.Success):
         out["completion_result"] = "success"
@@ -87,6 +90,16 @@ def summary(machine: Machine, row: Row) -> dict[str, Any]:
         out["completion_result"] = "failure"
         out["completion_failure"] = f"[{head.result.code}] {head.result.message}"
     return {name: value for name, value in out.items() if value is not None}
+
+
+def waiting_since(machine: Machine, row: Row) -> int | None:
+    """When the journal of one that waits grew last, however often it was put away and taken out since."""
+    length = row.head.seen
+    if row.head.awaiting is None:  # its attempt is in memory
+        slot = machine.slots.invocations.get(row.spec.id)
+        length = 0 if slot is None or slot.state is None else slot.state.length
+    times = machine.store.times(row.seq, max(0, length - 1))
+    return times[-1][1] if times else None
 
 
 def summaries(machine: Machine, ids: list[InvocationId]) -> dict[str, dict[str, Any]]:

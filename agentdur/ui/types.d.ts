@@ -22,7 +22,8 @@ declare namespace Api {
     modified_at: Instant; completed_at?: Instant; scheduled_start_at?: Instant; invoked_by?: string;
     invoked_by_id?: string; idempotency_key?: string; attempt: number; retry_count: number;
     next_retry_at?: Instant; last_failure?: Failure; last_failure_entry?: number; restarted_from?: string;
-    deployment_id?: string; waiting_for?: string[]; completion_result?: "success" | "failure";
+    deployment_id?: string; waiting_for?: string[]; waiting_since?: Instant;
+    kept_until?: Instant; completion_result?: "success" | "failure";
     completion_failure?: string; output?: Payload; failed_attempts?: Attempt[];
   }
   /** What a step noted: of models what they used, of tools what they are. */

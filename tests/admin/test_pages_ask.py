@@ -75,8 +75,14 @@ async def test_the_overview_adds_up_what_ended_and_what_it_cost(house: House):
     for key, words in (("a", 10), ("b", 90)):
         await house.client.object_call(turn, key, words)
     failed = await house.client.object_send(fail, "a")
+    await house.client.object_send(hold, "c")
     with pytest.raises(TerminalError):
         await house.client.attach(failed.invocation_id)
+
+    async def statuses() -> dict[str, int]:
+        return dict((await house.get("/overview"))["statuses"])
+
+    await until_it_is(statuses, {"suspended": 1})  # it is in memory, and waits for somebody
     sums = await house.get("/overview", window="1h")
     assert (sum(one["success"] for one in sums["ended"]), sum(one["failure"] for one in sums["ended"])) == (
         2,

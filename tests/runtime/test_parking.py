@@ -52,6 +52,9 @@ async def test_what_waits_is_parked_after_the_inactivity_timeout(stage: Stage):
     sent = await stage.client.service_send(work)
     shown = await stage.until_status(sent.invocation_id, "suspended")
     assert shown["waiting_for"] == ["awakeable 17"]
+    assert shown["waiting_since"] == shown["journal"][-1]["at"] < shown["modified_at"], (
+        "not since it is parked"
+    )
     assert not stage.engine.driver.live
     assert not stage.engine.machine.slots.invocations
     await stage.restart()

@@ -76,7 +76,7 @@ async def test_a_models_turn_opens_to_its_messages_and_tools(view: View):
 async def test_a_child_opens_within_its_caller(view: View):
     await view.open("/invocations/{trip}")
     await (await view.sees(".step[data-type=call] button.code")).click()
-    child = await view.sees(".child", "∑ 1 model calls")
+    child = await view.sees(".child", "∑ 1 model call ·")
     await child.locator(".step[data-type=llm]").wait_for()
 
 

@@ -70,14 +70,15 @@ function Frame() {
       <a class="brand" href=${href("/")}
         aria-label="agentdur: overview"><img src="/ui/icon.svg" alt="" /><span>agentdur</span></a>
       <nav aria-label="Main">${NAV.map(([to, text, icon]) =>
-        html`<a key=${to} href=${href(to)} aria-current=${here(path, to) ? "page" : null}>
+        html`<a key=${to} href=${href(to)} title=${text} aria-current=${here(path, to) ? "page" : null}>
         <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round"
           stroke-linejoin="round" aria-hidden="true"><path d=${icon} /></svg>
-        ${text}${to === "/approvals" && asked.value > 0 &&
+        <span class="label">${text}</span>${to === "/approvals" && asked.value > 0 &&
           html`<span class="count" title="waiting for a decision">${asked.value}${asked.value === 100 ? "+" :
           ""}</span>`}</a>`)}</nav>
-      <div class="foot"><${Me} />${version.value &&
+      <div class="foot"><${Me} /><div class="about">${version.value &&
         `v${version.value}`}<br /><span title="keys"><kbd>/</kbd> filter · <kbd>g</kbd> go to</span></div>
+      </div>
     </header>
     <main tabindex="-1">${signedOut.value ? html`<${LoginPage} />` :
       known && html`<${Page} path=${path} />`}</main>

@@ -1,7 +1,7 @@
 // Two runs side by side: rows aligned, what differs marked, and what each took and cost.
 import { html, useEffect, useMemo, useState } from "../html.js";
 import { href, route, setQuery } from "../router.js";
-import { count, line, money, ms, short, span } from "../format.js";
+import { count, line, money, ms, plural, short, span } from "../format.js";
 import { Status, ended } from "../parts/status.js";
 import { chosen } from "../parts/timeline.js";
 import { align, same } from "../parts/align.js";
@@ -81,7 +81,7 @@ function Side({ run, about, against }) {
     <p class="small num">${span(took(about))}${delta != null &&
       html` <span class=${delta > 0 ? "warn" : "good-text"}>(${delta > 0 ? "+" :
       "−"}${span(Math.abs(delta))})</span>`}
-      ${sums.calls > 0 && html` · ${sums.calls} model calls · ${count(sums.prompt +
+      ${sums.calls > 0 && html` · ${plural(sums.calls, "model call")} · ${count(sums.prompt +
         sums.completion)} tokens${sums.cost != null ? ` · ${money(sums.cost)}` : ""}`}
       ${base?.cost != null && sums.cost != null &&
         html` <span class=${sums.cost > base.cost ? "warn" : "good-text"}>(${sums.cost > base.cost ? "+" :

@@ -1,5 +1,5 @@
 // Who you are, where the server asks: a token for a cookie that no script can read.
-import { html, useState } from "../html.js";
+import { html, useEffect, useState } from "../html.js";
 import { post } from "../api.js";
 import { me, whoami } from "../me.js";
 
@@ -22,15 +22,19 @@ export function LoginPage() {
       setError(failed.message);
     }
   };
-  return html`<div class="card empty"><b>Sign in</b>
-    <form class="stack tight" onSubmit=${enter}>
-      <label for="token">Your token</label>
-      <input id="token" name="token" type="password" autocomplete="current-password" required />
-      ${error && html`<p role="alert">${error}</p>`}
+  useEffect(() => {
+    document.title = "Sign in · agentdur";
+  }, []);
+  return html`<div class="card empty"><h1>Sign in</h1>
+    This server asks who looks. Who runs it has made you a token with <code>agentdur token</code>.
+    <form class="stack login" onSubmit=${enter}>
+      <label class="field" for="token">Your token
+        <input id="token" name="token" type="password" autocomplete="current-password" required /></label>
+      ${error && html`<p class="note failed small" role="alert">${error}</p>`}
       <button class="primary">Sign in</button>
     </form></div>`;
 }
 
 /** Who is signed in, and the way out. */
-export const Me = () => me.value?.name ? html`<span title=${me.value.role}>${me.value.name}</span>${" "}
-  <button class="quiet" onClick=${leave}>Sign out</button><br />` : null;
+export const Me = () => me.value?.name ? html`<div class="me"><span><b>${me.value.name}</b>${" "}
+  ${me.value.role}</span> <button class="plain" onClick=${leave}>Sign out</button></div>` : null;

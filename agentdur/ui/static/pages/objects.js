@@ -157,7 +157,7 @@ function State({ service, object, state, onDone }) {
     "value")}</span><span class="grow"></span><button ...${needs("admin", true)} onClick=${() =>
     edit(null)}>Add…</button>${names.length > 0 && html`<button class="danger" ...${needs("admin", true)}
       onClick=${clear}>Clear…</button>`}</header>
-    ${names.length ? html`<div class="scroll"><table class="table stacks"><tbody>${names.map((name) =>
+    ${names.length ? html`<div class="scroll"><table class="table stacks values"><tbody>${names.map((name) =>
       html`<tr key=${name}><td class="main mono"><b>${name}</b><br />
       ${!redacted(state.state[name]) &&
         html`<span class="small soft">${bytes(text(state.state[name]).length)}</span>`}</td>

@@ -87,6 +87,8 @@ function Head({ run, about }) {
         <${Fact} name="Starts" value=${about.status === "scheduled" ? until(ms(about.scheduled_start_at)) :
           null} />
         <${Fact} name="Deployment" value=${about.deployment_id} />
+        <${Fact} name="Forgotten" value=${about.kept_until &&
+          html`<span title=${stamp(ms(about.kept_until))}>${until(ms(about.kept_until))}</span>`} />
       </dl>
       <${Actions} about=${about} />
     </div>

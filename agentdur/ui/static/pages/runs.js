@@ -159,7 +159,8 @@ export function aboutRun(run) {
     class="warn">${run.last_failure ? `paused after: ${run.last_failure.message}` : "paused"}</span>`;
   if (run.status === "scheduled") return `starts ${until(ms(run.scheduled_start_at))}`;
   const waits = ended(run) ? "" : waitingWords(run);
-  if (waits) return html`waiting for <b>${waits}</b>, <${Since} at=${ms(run.modified_at)} />`;
+  if (waits) return html`waiting for <b>${waits}</b>, <${Since}
+    at=${ms(run.waiting_since ?? run.modified_at)} />`;
   if (run.restarted_from) return html`<span class="soft">restarted from ${short(run.restarted_from)}</span>`;
   return run.invoked_by_id ? html`<span class="soft">called by ${short(run.invoked_by_id)}</span>` : "";
 }

@@ -8,6 +8,8 @@ import { Fact } from "../parts/llm.js";
 import { Form, sample } from "../parts/form.js";
 import { Value } from "../parts/value.js";
 
+/** Handlers that every chat has. */
+const CHAT = ["post", "turn", "history"];
 const KINDS = { Service: "service", VirtualObject: "virtual object", Workflow: "workflow" };
 
 export function ServicesPage() {
@@ -59,7 +61,9 @@ export function ServicePage({ name }) {
       <span class="tag">${KINDS[service.ty] ??
         service.ty}</span><a class="button" href=${href(`/invocations?service=${seg(name)}`)}>Invocations</a>
         ${service.ty !== "Service" &&
-        html`<a class="button" href=${href(`/objects?service=${seg(name)}`)}>Keys</a>`}</div>
+        html`<a class="button" href=${href(`/objects?service=${seg(name)}`)}>Keys</a>`}
+        ${CHAT.every((one) => service.handlers.some((h) => h.name === one)) &&
+        html`<a class="button" href=${href(`/sessions?agent=${seg(name)}`)}>Sessions</a>`}</div>
     ${service.documentation && html`<p class="soft">${service.documentation}</p>`}
     <dl class="facts"><${Fact} name="Deployment" value=${service.deployment_id ||
       "in this process"} /><${Fact} name="Revision" value=${service.revision} />

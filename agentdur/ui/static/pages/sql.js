@@ -22,6 +22,8 @@ WHERE NOT starts_with(service_name, 'agentdur.') LIMIT 50`],
 ORDER BY table_name LIMIT 500`],
 ];
 const PAST = "agentdur.sql", MOST = 20;
+/** Of a number with a fraction: the last ones are what adding up in binary leaves. */
+const DIGITS = 12;
 
 const past = () => {
   try {
@@ -119,7 +121,8 @@ function Cell({ value }) {
   if (value === undefined || value === null) return html`<span class="soft">·</span>`;
   if (typeof value === "string" && /^inv_\w{20,}$/.test(value)) return html`<a class="mono nowrap"
     href=${href(`/invocations/${value}`)}>${value}</a>`;
-  if (typeof value === "number") return html`<span class="num">${value}</span>`;
+  if (typeof value === "number") return html`<span class="num" title=${value}>${
+    Number.isInteger(value) ? value : Number(value.toPrecision(DIGITS))}</span>`;
   return html`<span class="mono" title=${typeof value === "string" && value.length > 160 ?
     value.slice(0, 2000) : ""}>${typeof value === "string" ? value.slice(0, 160) : line(value)}</span>`;
 }

@@ -2,9 +2,10 @@
 import { html, useState } from "../html.js";
 import { post, seg } from "../api.js";
 import { href } from "../router.js";
-import { ago, ms, said as worded, short, stamp, until } from "../format.js";
+import { ago, cut, ms, redacted, said as worded, short, stamp, until } from "../format.js";
 import { mayOn, me, needs } from "../me.js";
 import { ask, attempt } from "./ask.js";
+import { Fact } from "./llm.js";
 import { Value, asText } from "./value.js";
 
 const NAME = "agentdur.by";
@@ -67,7 +68,7 @@ export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
         <a class="small" href=${href(`/approvals/${seg(record.id)}`)}>permalink</a>`}
     </div>
     <p class="question">${question}</p>
-    ${record.payload != null && html`<${Value} value=${record.payload} label="payload" />`}
+    ${record.payload != null && html`<${Asks} record=${record} />`}
     ${pending
       ? html`<div class="row">
           <button class="good" disabled=${busy} ...${may} onClick=${approve}>Approve</button>
@@ -76,6 +77,25 @@ export function ApprovalCard({ record, onDecided, bare, selected, onSelect }) {
         </div>`
       : html`<${Verdict} record=${record} />`}
   </article>`;
+}
+
+const FACTS_MOST = 12, CHARS_MOST = 200;
+const plain = (one) => one === null || ["number", "boolean"].includes(typeof one) ||
+  (typeof one === "string" && one.length <= CHARS_MOST);
+
+/**
+ * What it is about, in words where it is flat; of a tool its arguments.
+ * @param {{record: Api.Approval}} props
+ */
+function Asks({ record }) {
+  const { payload } = record, given = record.tool ? payload.arguments : undefined;
+  const about = given && typeof given === "object" ? given : payload;
+  const facts = typeof about === "object" && !Array.isArray(about) && !redacted(about) && !cut(about) ?
+    Object.entries(about) : [];
+  if (!facts.length || facts.length > FACTS_MOST || !facts.every(([, one]) => plain(one)))
+    return html`<${Value} value=${about} label="payload" />`;
+  return html`<dl class="facts asks">${facts.map(([name, one]) =>
+    html`<${Fact} key=${name} name=${name} value=${one === "" ? "(empty)" : String(one)} />`)}</dl>`;
 }
 
 /** @param {{record: Api.Approval}} props */

@@ -1,7 +1,7 @@
 // A child run inside its caller's journal, on the same time axis.
 import { html, useEffect, useMemo } from "../html.js";
 import { href } from "../router.js";
-import { count, money, short } from "../format.js";
+import { count, money, plural, short } from "../format.js";
 import { Run } from "../live.js";
 import { Status } from "./status.js";
 import { Group, chosen, groups, stampOf } from "./timeline.js";
@@ -17,7 +17,8 @@ export function Child({ id, scale, depth }) {
   return html`<section class="child" aria-label=${about.target} data-version=${version}>
     <div class="row small"><a class="mono" href=${href(`/invocations/${id}`)}>${about.target} · ${short(id)}
       </a><${Status} run=${about} />
-      ${sums.calls > 0 && html`<span class="tag num">∑ ${sums.calls} model calls · ${count(sums.prompt +
+      ${sums.calls > 0 && html`<span class="tag num">∑ ${plural(sums.calls,
+        "model call")} · ${count(sums.prompt +
         sums.completion)} tokens${sums.cost != null ? ` · ${money(sums.cost)}` : ""}</span>`}</div>
     <div class="rows" role="list">${groups(chosen(run.journal.steps, false, "")).map((group, i) =>
       html`<${Group} key=${i} steps=${group} stamp=${stampOf(group)} scale=${scale} about=${about} run=${run}

@@ -92,8 +92,9 @@ function Approval({ step }) {
   const [record, setRecord] = useState(/** @type {Api.Approval | null} */ (null));
   const load = () => get(`/approvals/${seg(step.approval)}`).then(setRecord, () => setRecord(kept(step)));
   useEffect(() => {
-    load();
+    if (step.approval) load();
   }, [step.approval, step.state]);
+  if (!step.approval) return html`<p class="soft">It waits for a decision.</p>`;
   return record ? html`<${ApprovalCard} record=${record} onDecided=${load} bare />` :
     html`<p class="soft">…</p>`;
 }

@@ -56,7 +56,7 @@ function Box({ node, x, y }) {
   const body = html`<rect width=${WIDE} height=${HIGH} rx="9"
       class=${`n-${node.kind} ${node.failed ? "n-failed" : ""}`} />
     <text x="12" y="21" class="name">${cut(node.name, 22)}</text>
-    <text x="12" y="38" class="fact">${cut(facts || KINDS[node.kind], 30)}</text>
+    <text x="12" y="38" class="fact">${cut(facts || KINDS[node.kind], 28)}</text>
     <title>${node.name}</title>`;
   return html`<g transform=${`translate(${x} ${y})`}>${node.ids.length === 1 ?
     html`<a href=${href(`/invocations/${node.ids[0]}`)}>${body}</a>` : body}</g>`;

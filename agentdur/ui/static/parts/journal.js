@@ -1,5 +1,5 @@
 // A journal as steps: each command with what came back to it, typed by what it is for an agent.
-import { ms } from "../format.js";
+import { ms, redacted } from "../format.js";
 
 const INTERNAL = "agentdur.";
 const TYPES = {
@@ -27,6 +27,8 @@ export class Journal {
     this.byCompletion = /** @type {Map<number, Step>} */ (new Map());
     this.byIndex = /** @type {Map<number, Step>} */ (new Map());
     this.approvals = /** @type {Map<string, Step>} */ (new Map());
+    /** Approvals of which it is hidden which ones they are, oldest first. */
+    this.unnamed = /** @type {Step[]} */ ([]);
     this.toolCalls = /** @type {Map<string, {name?: string, arguments: any}>} */ (new Map());
     this.last = -1;
     this.first = /** @type {number | null} */ (null);
@@ -107,6 +109,9 @@ export class Journal {
       Object.assign(step, { type: "approval", approval: row.value.id, asked: row.value, state: "open",
         end: null });
       this.approvals.set(row.value.id, step);
+    } else if (step.name === "approval" && redacted(row.value)) { // the signal will say which one it is
+      Object.assign(step, { type: "approval", state: "open", end: null });
+      this.unnamed.push(step);
     }
   }
 
@@ -124,10 +129,10 @@ export class Journal {
   #signal(/** @type {Api.Row} */ row, /** @type {number} */ at) {
     const name = String(row.signal);
     const [what, id] = name.split("/");
-    const asked = what === "approval" ? this.approvals.get(id) : null;
+    const asked = what === "approval" ? this.approvals.get(id) ?? this.unnamed.shift() : null;
     if (asked) {
-      const yes = row.value?.approved === true;
-      Object.assign(asked, { verdict: row.value, rev: this.rev });
+      const unsaid = redacted(row.value), yes = unsaid || row.value?.approved === true;
+      Object.assign(asked, { approval: id, verdict: unsaid ? null : row.value, rev: this.rev });
       this.#end(asked, at, row.index, undefined);
       asked.state = yes ? "ok" : "refused";
       return;

@@ -4,6 +4,7 @@ import { get, seg } from "../api.js";
 import { count, cut, money, span } from "../format.js";
 import { seesPayloads } from "../me.js";
 import { parsed } from "./journal.js";
+import { Prose } from "./prose.js";
 import { Value } from "./value.js";
 
 const TABS = [["answer", "Answer"], ["messages", "Messages"], ["tools", "Tools"], ["raw", "Raw"]];
@@ -75,7 +76,7 @@ export function Message({ message, aside }) {
       html` <span class="soft">${name}</span>`}${message.tool_call_id &&
       html` <code class="soft">${message.tool_call_id}</code>`}${aside}</div>
     ${text === null ? html`<${Value} value=${content} label="content" />` : text &&
-      html`<div class="bubble">${text.length > 20_000 ? `${text.slice(0, 20_000)}…` : text}</div>`}
+      html`<${Prose} text=${text} />`}
     ${message.reasoning_content && html`<details class="small"><summary>reasoning</summary>
       <p class="bubble">${message.reasoning_content}</p></details>`}
     ${calls.map((call) => html`<div class="toolcall" key=${call.id}>

@@ -64,7 +64,8 @@ export class Step extends Component {
     return html`<div class="step" role="listitem" data-type=${step.type} data-index=${step.index}>
       <div class="line" style=${depth ? { "--depth": depth } : null}>
         <button class="code" aria-expanded=${String(open)} onClick=${this.toggle}>
-          <span class="glyph g-${step.type}" aria-hidden="true">${GLYPHS[step.type]}</span>
+          <span class="glyph g-${step.type === "output" && step.failure ? "cancel" : step.type}"
+            aria-hidden="true">${GLYPHS[step.type]}</span>
           <span class="words"><b class="verb v-${step.type}">${verb}</b>${what !== "" &&
             html`<span class="arg">${what}</span>`}</span>
           <${Came} step=${step} run=${run} about=${about} error=${error} />
@@ -116,7 +117,7 @@ const brief = (text) => (text && text.length > 46 ? `${text.slice(0, 46)}…` : 
 
 export function verdictLine(/** @type {Entry} */ step) {
   const said = step.verdict;
-  if (!said) return step.state === "open" ? "waiting for a decision" : "";
+  if (!said) return step.state === "open" ? "waiting for a decision" : "decided";
   const who = said.timed_out ? "nobody decided in time" :
     `${said.approved ? "approved" : "rejected"}${said.by ? ` by ${said.by}` : ""}`;
   return `${who}${said.edited ? ", edited" : ""}${said.reason ? `: ${said.reason}` : ""}`;

@@ -37,7 +37,8 @@ export function Waiting({ run, about }) {
 
 /** @param {{text: string, run: import("../live.js").Run, about: Api.Run}} props */
 function One({ text, run, about }) {
-  const approval = approvalOf(text), number = numberOf(text), since = ms(about.modified_at);
+  const approval = approvalOf(text), number = numberOf(text);
+  const since = ms(about.waiting_since ?? about.modified_at);
   if (approval) return html`<${Asked} id=${approval} />`;
   if (number) {
     return html`<${Answerable} path=${signalPath(run.id, number)} title=${`awakeable ${number}`}
