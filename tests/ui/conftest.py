@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.ui.world import Town, town
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
-PATIENCE_MS = 10_000
+PATIENCE_MS = PATIENCE_SECONDS * 1000
 
 
 class View:
