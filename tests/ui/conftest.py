@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.support.patience import PATIENCE_SECONDS
 from tests.ui.world import Town, town
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
-PATIENCE_MS = PATIENCE_SECONDS * 1000
+PATIENCE_MS = 60_000
 
 
 class View:
