@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NoReturn, Protocol
 
@@ -109,6 +109,8 @@ class Attempt:
     slot: Any = None  # the driver's own
     step_failures: dict[int, Any] | None = None
     task: asyncio.Task[Any] | None = None
+    telling: Callable[[], None] | None = None
+    """Hears of it when a step begins to tell a model something; in any thread."""
     traced: Traced | None = None
     turns: Turns | None = None
     waits = 0

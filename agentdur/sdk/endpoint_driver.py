@@ -119,6 +119,8 @@ class FrameDriver:
         attempt.traced = self.traced
         if self._messages_ms:
             self._told = Told(attempt, self._messages_ms, ends)
+            if ends is None and attempt.partial_state:
+                attempt.telling = self._told.look
         self._attempt = attempt
         context = CONTEXTS[(target.service_kind, target.handler_kind)]
         context(attempt, Limits(), start.idempotency_key)
@@ -249,6 +251,7 @@ class FrameDriver:
 
     def ended(self, attempt: Attempt) -> None:
         """The handler's task is gone."""
+        attempt.telling = None
         if not self._over:
             self._over = True
             self._finished()

@@ -15,7 +15,10 @@ from agentdur.sdk.segment import STREAM
 def keep_messages(messages: tuple[ChatMessage, ...]) -> None:
     """Store conversations beside the journal, with the result of the step that runs; what they are
     referred to by belongs into a note. Said again it replaces what was said."""
-    _stepping("keep_messages()").messages = messages
+    branch = _stepping("keep_messages()")
+    branch.messages = messages
+    if branch.attempt.telling is not None:
+        branch.attempt.telling()
 
 
 def note(**facts: Any) -> None:

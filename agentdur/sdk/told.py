@@ -4,7 +4,7 @@ It keeps no table for them, so the endpoint serves an object that does (`agentdu
 attempt sends it what is new. Rules of this file:
 1. What the server has is known from what it said when the attempt began: from the sends in the journal, and
    for a handler that holds its object's lock from a state value beside the user's. Memory decides nothing, as
-   each attempt may run in another process.
+   each attempt may run in another process. An answer that has not come counts as a no.
 2. What is journaled here is of the branch `~told`. No code makes it, so a replay reads it and asks for none:
    a journal that has nothing of it fits as well, and goes on with it.
 3. It stands before the result of its step, so that no result lacks its messages. Only the first send of a run
@@ -15,6 +15,7 @@ attempt sends it what is new. Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -23,6 +24,7 @@ from agentdur.core import journal as j
 from agentdur.core.target import HandlerKind, ServiceKind
 from agentdur.sdk.attempt import Attempt
 from agentdur.sdk.branch import TOLD_BRANCH
+from agentdur.sdk.future import DurableFuture
 
 CONVERSATION = "agentdur.Conversation"
 KEPT_ENDS = "agentdur.conversation"
@@ -85,9 +87,30 @@ class Told:
             ServiceKind.VIRTUAL_OBJECT, HandlerKind.EXCLUSIVE,
         )  # fmt: skip
         self.key = f"{target.service}/{target.key}" if self._locked else str(attempt.id)
+        self._looked: DurableFuture[Any] | None = None
         self._known: set[str] | None = None
         self._ends: tuple[str, ...] = ()
         self._until = 0
+
+    def look(self) -> None:
+        """Where not all state came along, ask what is stored while the model thinks. In any thread."""
+        if self._locked:
+            self._attempt.loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        attempt = self._attempt
+        if self._looked is not None or attempt.closed or attempt.failing is not None:
+            return
+        future: DurableFuture[Any] = DurableFuture(attempt, attempt.next_completion, None)
+        self._looked = future
+        for _, command in attempt.recorded.branches.get(TOLD_BRANCH, ()):
+            if isinstance(command, j.GetLazyState):
+                attempt.expect(command.completion, future)
+                return
+        attempt.pending[attempt.next_completion] = future
+        attempt.add(j.GetLazyState(key=KEPT_ENDS, completion=attempt.next_completion, branch=TOLD_BRANCH))
+        attempt.next_completion += 1
+        attempt.flush()
 
     def sends(self, result: j.RunResult, now: int) -> tuple[bool, list[j.AnyCommand]]:
         """(whether the object is known to be there, what to journal) for what a step was told."""
@@ -137,6 +160,8 @@ class Told:
         """What the server has, as it was said at the start and by what this attempt has written since."""
         if self._known is None:
             self._known = set()
+            if self._looked is not None and isinstance(self._looked.outcome, j.Success):
+                self._given = self._looked.outcome.value
             if self._given is not None and self._locked:
                 given = _ends(self._given)
                 self._known, self._ends, self._until = set(given.ends), given.ends, given.until

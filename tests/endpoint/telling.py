@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from agentdur import App, Context, Service
+from agentdur import App, Context, ObjectContext, Service, VirtualObject
 from agentdur.agent import Agent, run_agent
 from agentdur.conversations import Asked, read
+from agentdur.llm import completion
 from agentdur.sdk.endpoint import Endpoint
 from agentdur.sessions import chat
 from agentdur.tools import tool
@@ -24,6 +25,7 @@ async def look(page: int) -> str:
 
 reader = Agent(name="reader", model=MODEL, instructions="Read, then answer.", tools=[look], turns_max=30)
 desk, talks = Service("Desk"), chat(reader, name="Talks")
+memo = VirtualObject("Memo", enable_lazy_state=True)
 
 
 @desk.handler()
@@ -38,6 +40,16 @@ async def told(ctx: Context, key: str) -> Any:
     return await ctx.object_call(read, key, Asked())
 
 
+@memo.handler()
+async def add(ctx: ObjectContext, text: str) -> str:
+    """A session by hand, whose state is fetched when asked for."""
+    log = await ctx.get("log") or []
+    log.append({"role": "user", "content": text})
+    answer = await completion(ctx, MODEL, log)
+    ctx.set("log", [*log, answer.message])
+    return answer.text
+
+
 class Before(App):
     """As it was served when an endpoint sent no messages."""
 
@@ -45,4 +57,4 @@ class Before(App):
         return Endpoint(self._all(), identity_keys=identity_keys)
 
 
-app = (Before if os.environ.get("BEFORE") else App)([desk, talks])
+app = (Before if os.environ.get("BEFORE") else App)([desk, talks, memo])

@@ -153,6 +153,23 @@ def test_a_session_of_two_turns_keeps_each_message_once_and_clears_them_with_it(
     assert not w.c.sql("select key from state where service_key = 'ann'")
 
 
+def test_a_session_whose_state_is_fetched_keeps_each_message_once(w: World):
+    """Over HTTP/2 it asks what is stored while the model thinks, and sends what is not."""
+    w.plays(*(Turn(text=f"noted {n}", delay_ms=THINKS_MS) for n in range(3)))
+    for n in range(3):
+        assert w.c.call("/Memo/ann/add", f"thing {n}") == f"noted {n}"
+    found = complete(w, "Memo/ann", 3)
+    said = [one["content"] for one in messages(found)]
+    assert said == ["thing 0", "noted 0", "thing 1", "noted 1", "thing 2"]
+    sizes = (
+        "select j.entry_json from sys_journal j join sys_invocation i on j.id = i.id"
+        " where i.target = 'Memo/ann/add' and j.entry_type = 'Command: OneWayCall' order by created_at"
+    )
+    once = [len(row["entry_json"]) for row in w.c.sql(sizes)]
+    assert len(once) == 3
+    assert (once[2] - once[1] < 200) is (w.mode == "http2"), once
+
+
 def test_two_runs_at_once_keep_their_own(w: World):
     w.plays(*looks(4, 30))
     started = [w.c.send("/Desk/answer", f"Does it rain in {city}?") for city in ("Bergen", "Lisbon")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,8 @@ run, diary = Service("Run"), VirtualObject("Diary")
 TOOLS = [{"name": "look"}]
 START_MS = 1_764_000_000_000
 WEEK = timedelta(days=7)
+THOUGHTS = 50
+"""Turns of the loop: longer than an answer needs from here to there."""
 OWN = ("Run", "OneWayCall")
 Message = dict[str, str]
 
@@ -41,8 +44,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def ask(messages: list[Message]) -> Message:
-    """A model that repeats what it heard last."""
+    """A model that repeats what it heard last; it thinks for a while."""
     remember(messages, TOOLS)
+    for _ in range(THOUGHTS):
+        await asyncio.sleep(0)
     return {"role": "assistant", "content": messages[-1]["content"] + "!"}
 
 
@@ -68,6 +73,12 @@ async def say(ctx: ObjectContext, text: str) -> list[str]:
     log.append(await ctx.run("model", ask, list(log)))
     ctx.set("log", log)
     return await ctx.state_keys()
+
+
+@diary.handler()
+async def say_twice(ctx: ObjectContext, text: str) -> None:
+    for _ in range(2):
+        await ctx.run("model", ask, [{"role": "user", "content": text}])
 
 
 @diary.handler()
@@ -237,13 +248,41 @@ async def test_a_session_sends_what_was_not_said_in_its_turns_before():
     assert set(server.state) == {"log", KEPT_ENDS}
 
 
-async def test_where_state_is_fetched_when_asked_for_a_turn_sends_its_whole_conversation():
-    """Nothing says at the start what is stored; what is sent twice is kept once."""
+async def test_where_state_is_fetched_it_is_asked_what_is_stored_while_the_model_thinks():
+    """Over HTTP/2 the answer is there before the model's is; it is asked for once in a run."""
+    server = Server()
+    await server.says("say", b'"one"')
+    talk = Talk(endpoint(), "Diary/say", b'"two"', key="ann", partial_state=True, version=7)
+
+    def answers(word: Any, talk: Talk) -> None:
+        if isinstance(word, j.GetLazyState):
+            value = server.state.get(word.key)
+            talk.push(j.Completion(word.completion, "GetState", j.Success(value) if value else j.VOID))
+        elif isinstance(word, j.GetLazyStateKeys):
+            talk.push(j.Completion(word.completion, "GetStateKeys", j.Keys(tuple(sorted(server.state)))))
+        elif isinstance(word, m.ProposeRunCompletion):
+            talk.push(m.ProposeRunCompletionAck(word.completion))
+
+    said = await talk.attempt(open_ended=True, answer=answers)
+    assert texts(sent(talk)) == ["one!", "two"]
+    assert [word.key for word in said if isinstance(word, j.GetLazyState)] == ["log", KEPT_ENDS]
+    assert answer(talk) == ["log"]
+
+
+async def test_where_no_answer_comes_in_time_a_turn_sends_its_whole_conversation():
+    """By request and response none comes within an attempt; what is sent twice is kept once."""
     server = Server()
     first, second = await server.says("say", b'"one"'), await server.says("say", b'"two"', lazily=True)
     assert texts(sent(second)) == ["one", "one!", "two"]
     assert sent(second)[0].messages[1].hash == sent(first)[0].messages[1].hash
+    assert [word.key for word in second.journal if isinstance(word, j.GetLazyState)] == ["log", KEPT_ENDS]
     assert answer(second) == ["log"]
+
+
+async def test_what_is_stored_is_asked_for_once_in_a_run():
+    talk = await Server().says("say_twice", b'"one"', lazily=True)
+    assert [word.key for word in talk.journal if isinstance(word, j.GetLazyState)] == [KEPT_ENDS]
+    assert texts(sent(talk)) == ["one"]
 
 
 async def test_who_clears_a_session_forgets_what_was_said_there():
