@@ -45,8 +45,13 @@ async def http(engine: Engine) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def asked(http: httpx.AsyncClient, question: str = "tea") -> str:
+    """One that has looked it up, in entry 2, and waits to be told how to say it."""
     given = await http.post("/invocations", json={"service": "Desk", "handler": "answer", "input": question})
-    return str(given.json()["id"])
+    id = str(given.json()["id"])
+    async with asyncio.timeout(10):
+        while len((await rows(http, id))["rows"]) < 3:
+            await asyncio.sleep(0.005)
+    return id
 
 
 async def rows(http: httpx.AsyncClient, id: str) -> Any:
