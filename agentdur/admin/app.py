@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentdur.admin.audit import audited
 from agentdur.admin.batch import batch_routes
+from agentdur.admin.budgets import budgets_routes
 from agentdur.admin.deployments import deployments_routes
 from agentdur.admin.document import with_errors
 from agentdur.admin.door import outward
@@ -168,7 +169,7 @@ def create_admin(
     app.include_router(services_routes(engine, openapi))
     for ours in (
         state_routes, batch_routes, query_routes, invocations_routes, runs_routes, live_routes, search_routes,
-        overview_routes, objects_routes,
+        overview_routes, objects_routes, budgets_routes,
     ):  # fmt: skip
         app.include_router(ours(engine))
     if deployments is not None:

@@ -16,7 +16,9 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from agentdur.budgets.book import Amounts, Book, Hold, Limits, Reached, granted
+import msgspec
+
+from agentdur.budgets.book import UNITS, Amounts, Book, Hold, Limits, Reached, granted
 from agentdur.llm.answer import ModelAnswer
 from agentdur.llm.errors import BudgetExceeded, PriceUnknown
 from agentdur.llm.litellm_client import installed, price
@@ -51,6 +53,14 @@ class Account:
         if key not in self._settled:
             self._settled.add(key)
             self.book.spent = self.book.spent.plus(cost)
+
+    def told(self, cost: Amounts) -> dict[str, Any]:
+        """What is noted beside an answer that has cost so much: the limits, and what is spent with it."""
+        units = {unit: limit for unit in UNITS if (limit := self.book.limit(unit)) is not None}
+        spent = msgspec.to_builtins(self.book.spent.plus(cost))
+        began = {"began": self.book.began} if "seconds" in units else {}
+        name, then = self.limits.name, self.limits.on_limit
+        return {"depth": self.depth, "name": name, "limits": units, "spent": spent, "on_limit": then, **began}
 
     def lend(self, cost: Amounts) -> None:
         """Count it, until it is taken back: of a step whose result is not there yet."""

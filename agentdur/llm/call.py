@@ -173,6 +173,9 @@ class ModelCall:
             facts["why"] = "budget"
         elif self.model != self.asked and self.edits:
             facts["why"] = EDITED
+        if self.under:
+            cost = amounts(answer)
+            facts["budgets"] = [account.told(cost) for account in self.under]
         if self.edits:
             facts[EDITED] = self.edits
         note(**facts)

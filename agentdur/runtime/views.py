@@ -16,6 +16,7 @@ from agentdur.core.state import FailedAttempt, Status
 from agentdur.observe.redaction import hidden, marker
 from agentdur.runtime.edits import used
 from agentdur.runtime.engine import Machine
+from agentdur.sdk.along import inherited
 from agentdur.sdk.segment import STREAM
 
 PREVIEW_BYTES_MAX = 10_000
@@ -161,6 +162,8 @@ def entry_view(entry: j.Entry, preview: int = PREVIEW_BYTES_MAX) -> dict[str, An
         if (number := getattr(entry, field, None)) is not None:
             out[shown] = number
     out |= addressee(entry)
+    if isinstance(entry, j.Input) and (said := inherited(entry.headers)):
+        out["budgets"] = budgets_view(said)
     if isinstance(entry, j.Input) and (edits := edits_of(entry.headers)):
         out["edits"] = [edit_view(edit, preview) for edit in edits]
     if isinstance(entry, j.Output | j.CompletePromise | j.CompleteAwakeable):
@@ -181,6 +184,19 @@ def edit_view(edit: Edit, preview: int = PREVIEW_BYTES_MAX) -> dict[str, Any]:
         out |= {name: payload(msgspec.json.encode(out[name]), preview) for name in ("told", "content")}
         out["role"] = edit.told.get("role")
     return out
+
+
+def budgets_view(said: str) -> list[dict[str, Any]]:
+    """The budgets an invocation was called under: the accounts it spends from (`account`, `name`)."""
+    try:
+        entries = msgspec.json.decode(said, type=list[dict[str, Any]])
+    except msgspec.MsgspecError:  # some other code's header
+        return []
+    return [
+        {"account": one["key"], "name": (one.get("limits") or {}).get("name", "")}
+        for one in entries
+        if isinstance(one.get("key"), str)
+    ]
 
 
 def addressee(entry: j.AnyCommand) -> dict[str, Any]:
@@ -217,7 +233,19 @@ def meta_view(meta: str) -> dict[str, Any]:
 
 
 _NAMING = frozenset(
-    {"model", "asked", "conversation", "tools", "request_id", "tool", "approval", "framework", EDITED, STREAM}
+    {
+        "model",
+        "asked",
+        "conversation",
+        "tools",
+        "request_id",
+        "tool",
+        "approval",
+        "framework",
+        "budgets",
+        EDITED,
+        STREAM,
+    }
 )
 """What of a note names something, or counts."""
 

@@ -30,13 +30,24 @@ declare namespace Api {
   interface Note {
     model?: string; asked?: string; prompt_tokens?: number; completion_tokens?: number; cost?: number;
     latency_ms?: number; first_token_ms?: number; finish_reason?: string; conversation?: string; tools?: string;
-    messages?: number; why?: string; edited?: boolean; [name: string]: any;
+    messages?: number; why?: string; edited?: boolean | number[]; framework?: string; budgets?: OwnBudget[]; [name: string]: any;
   }
   interface Row {
     index: number; at?: Instant; kind: string; text?: string; name?: string; branch?: string;
     completion_id?: number; id_completion_id?: number; of?: string; meta?: Note; value?: Payload;
     failure?: Failure; keys?: string[]; invocation_id?: string; signal?: string | number; awakeable?: string;
     service?: string; handler?: string; key?: string; wake_at?: Instant; invoke_at?: Instant;
+    edits?: Edit[]; budgets?: { account: string; name: string }[];
+  }
+  /** What a fork does otherwise than the run `of`, whose entry `entry` was edited. */
+  interface Edit {
+    what: "value" | "message" | "model"; of: string; entry: number; step?: string; at?: number; nth?: number;
+    role?: string; told?: any; content?: any; model?: string;
+  }
+  /** A budget of one handler, as a model step has left it. */
+  interface OwnBudget {
+    depth: number; name: string; on_limit: string; limits: Record<string, number>;
+    spent: Record<string, number>; began?: number;
   }
   interface Rows { run: Run; rows: Row[] }
   interface Chunk { run: number; attempt: number; data: any }

@@ -22,6 +22,7 @@ from agentdur.admin.settings import AdminSettings
 from agentdur.agent import Agent, RemoteAgent, agent_tool, run_agent, serve_agent
 from agentdur.config import Settings
 from agentdur.ingress.openapi import openapi
+from agentdur.llm import Budget, budget
 from agentdur.runtime.owner import Engine
 from agentdur.sdk.client import EngineClient
 from agentdur.server.frontends import operators_guests
@@ -105,6 +106,14 @@ async def pay(ctx: Context, claim: Claim) -> str:
         f"Pay {claim.euros} € to {claim.name}?", payload=claim, timeout=timedelta(days=2)
     )
     return await ctx.run("pay", lambda: f"paid {claim.euros} € to {claim.name}") if said else "refused"
+
+
+@travel.handler()
+async def frugal(ctx: Context, wish: str) -> str:
+    """Asks under an account of the house, and a budget of its own."""
+    house, mine = Budget(tokens=20_000, cost=0.5, name="travel desk"), Budget(calls=4, name="one wish")
+    async with budget(ctx, house, key="travel"), budget(ctx, mine):
+        return (await run_agent(ctx, front, wish)).text
 
 
 @claims.handler()

@@ -103,4 +103,33 @@ ATTEMPTS = View(
         Col("next_retry_at", AT, "a.retry_at"),
     ),
 )  # fmt: skip
-AGENT_VIEWS = (LLM_CALLS, APPROVALS, SESSIONS, ATTEMPTS)
+_BOOK = "cast(s.value as text)"
+_OF_BUDGET = "s.service = 'agentdur.Budget' and s.service >= 'agentdur.' and s.service < 'agentdur/'"
+_UNITS = "select 'calls' as unit union all select 'tokens' union all select 'cost' union all select 'seconds'"
+
+
+def _of_unit(part: str) -> str:
+    return f"json_extract({_BOOK}, '$.{part}.' || u.unit)"
+
+
+_ALLOWED = f"({_of_unit('limits')} + coalesce({_of_unit('raised')}, 0))"
+# How long it has been going on is not stored; when it began is.
+_SPENT = f"case when u.unit <> 'seconds' then coalesce({_of_unit('spent')}, 0) end"
+_HELD = f"""(select coalesce(sum(json_extract(h.value, '$.amounts.' || u.unit)), 0)
+    from json_each({_BOOK}, '$.holds') h)"""
+BUDGETS = View(
+    "budgets",
+    f"""main.state s cross join ({_UNITS}) u
+    where {_OF_BUDGET} and s.name = 'book' and json_valid({_BOOK})
+    and {_of_unit("limits")} is not null""",
+    (
+        Col("account", T, "s.key", sure=True), Col("name", T, f"nullif({_said('limits.name')}, '')"),
+        Col("unit", T, "u.unit", sure=True), Col("allowed", F, _ALLOWED, sure=True),
+        Col("spent", F, _SPENT), Col("held", F, _HELD, sure=True),
+        Col("remaining", F, f"max({_ALLOWED} - ({_SPENT}), 0)"),
+        Col("on_limit", T, f"coalesce({_said('limits.on_limit')}, 'fail')", sure=True),
+        Col("raises", U64, f"coalesce({_said('raises')}, 0)", sure=True),
+        Col("began_at", AT, f"nullif(coalesce({_said('began')}, 0), 0)"),
+    ),
+)  # fmt: skip
+AGENT_VIEWS = (LLM_CALLS, APPROVALS, SESSIONS, ATTEMPTS, BUDGETS)

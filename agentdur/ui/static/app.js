@@ -7,6 +7,7 @@ import { Asking, Toasts } from "./parts/ask.js";
 import { RunPage } from "./pages/run.js";
 import { ApprovalPage, ApprovalsPage } from "./pages/approvals.js";
 import { ComparePage } from "./pages/compare.js";
+import { DeploymentPage, DeploymentsPage } from "./pages/deployments.js";
 import { LoginPage, Me } from "./pages/login.js";
 import { ObjectPage, ObjectsPage } from "./pages/objects.js";
 import { OverviewPage } from "./pages/overview.js";
@@ -32,6 +33,8 @@ const PAGES = [
   ["/sql", SqlPage],
   ["/services", ServicesPage],
   ["/services/:name", ServicePage],
+  ["/deployments", DeploymentsPage],
+  ["/deployments/:id", DeploymentPage],
 ];
 const NAV = [
   ["/", "Overview", "M3 12h4l3-8 4 16 3-8h4"],
@@ -41,6 +44,7 @@ const NAV = [
   ["/sessions", "Sessions", "M4 5h16v11H9l-5 4z"],
   ["/objects", "Objects", "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 12l8-4.5M12 12v9M12 12L4 7.5"],
   ["/services", "Services", "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z"],
+  ["/deployments", "Deployments", "M12 3l9 5-9 5-9-5zM3 12.5l9 5 9-5M3 17l9 5 9-5"],
   ["/sql", "SQL", "M5 8l4 4-4 4M12 17h7"],
 ];
 
@@ -99,7 +103,7 @@ function Page({ path }) {
 }
 
 const GO = { o: "/", i: "/invocations", f: "/search", a: "/approvals", c: "/sessions", b: "/objects",
-  s: "/services", q: "/sql" };
+  s: "/services", d: "/deployments", q: "/sql" };
 let pending = 0;
 
 addEventListener("keydown", (event) => {

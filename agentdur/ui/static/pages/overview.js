@@ -4,6 +4,7 @@ import { get, poll, seg } from "../api.js";
 import { href, route, setQuery } from "../router.js";
 import { ago, count, money, ms, plural } from "../format.js";
 import { STATUSES, Status, word } from "../parts/status.js";
+import { Budgets } from "../parts/budgets.js";
 import { Columns } from "../parts/chart.js";
 import { aboutRun } from "./runs.js";
 
@@ -56,6 +57,8 @@ export function OverviewPage() {
           `/sessions/${seg(row.service)}/${seg(row.key)}`} />
         <${Spend} title="Dearest runs" rows=${data.dearest} link=${(row) => `/invocations/${row.id}`} />
       </div>
+      ${data.budgets.length > 0 && html`<section class="card"><header><h2>Budgets</h2></header>
+        <div class="pad"><${Budgets} all=${data.budgets} /></div></section>`}
       <section class="card"><header><h2>Needs a look</h2></header>${data.trouble.length
         ? html`<div class="scroll"><table class="table stacks"><tbody>${data.trouble.map((one) =>
           html`<tr key=${one.id}><td><${Status} run=${one} /></td>
@@ -88,10 +91,11 @@ function Spend({ title, rows, link }) {
 }
 
 async function load(span) {
-  const [sums, broken, lost] = await Promise.all([
+  const [sums, broken, lost, left] = await Promise.all([
     get(`/overview?window=${span}`),
     get("/invocations?status=backing-off&status=paused&limit=15"),
     get("/invocations?status=failed&limit=8"),
+    get("/budgets?limit=12"),
   ]);
   const timed = (rows) => rows.map((row) => ({ ...row, t: ms(row.at) / 1000 }));
   const add = (rows, name) => rows.reduce((all, row) => all + (row[name] ?? 0), 0);
@@ -107,6 +111,7 @@ async function load(span) {
     byModel: sums.by_model.map((row) => ({ ...row, name: row.model })),
     bySession: sums.by_session.map((row) => ({ ...row, name: `${row.service} / ${row.key}` })),
     dearest: sums.by_invocation.map((row) => ({ ...row, name: row.target })),
+    budgets: left.budgets,
     trouble: [...broken.invocations, ...lost.invocations],
   };
 }

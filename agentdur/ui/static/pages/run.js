@@ -5,6 +5,7 @@ import { needs } from "../me.js";
 import { go, href, route, setQuery } from "../router.js";
 import { ago, count, money, ms, now, short, span, stamp, until } from "../format.js";
 import { ask, attempt } from "../parts/ask.js";
+import { RunBudgets } from "../parts/budgets.js";
 import { Failure } from "../parts/detail.js";
 import { Edits } from "../parts/fork.js";
 import { Fact } from "../parts/llm.js";
@@ -32,6 +33,7 @@ export function RunPage({ id }) {
     <${Troubles} about=${about} id=${id} />
     <${Waiting} run=${run} about=${about} />
     <${Edits} journal=${run.journal} over=${ended(about)} version=${version} />
+    <${RunBudgets} journal=${run.journal} version=${version} over=${ended(about)} />
     <${Views} />
     ${route.value.query.get("view") === "agents"
       ? html`<${AgentTree} run=${run} about=${about} version=${version} />`
@@ -86,7 +88,8 @@ function Head({ run, about }) {
           ${short(about.restarted_from)}</a>`} />
         <${Fact} name="Starts" value=${about.status === "scheduled" ? until(ms(about.scheduled_start_at)) :
           null} />
-        <${Fact} name="Deployment" value=${about.deployment_id} />
+        <${Fact} name="Deployment" value=${about.deployment_id && html`<a class="mono"
+          href=${href(`/deployments/${seg(about.deployment_id)}`)}>${short(about.deployment_id)}</a>`} />
         <${Fact} name="Forgotten" value=${about.kept_until &&
           html`<span title=${stamp(ms(about.kept_until))}>${until(ms(about.kept_until))}</span>`} />
       </dl>

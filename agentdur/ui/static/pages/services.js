@@ -36,8 +36,8 @@ export function ServicesPage() {
         html`<li key=${h.name}>
         <a class="mono" href=${href(`/services/${seg(one.name)}?handler=${seg(h.name)}`)}>${h.name}</a> <span
         class="soft small">${h.input_description === "none" ? "" : h.input_description}</span></li>`)}</ul>
-      <p class="small soft">${one.deployment_id ? html`<code>${one.deployment_id}</code>` :
-        "in this process"} · revision ${one.revision}</p>
+      <p class="small soft"><a href=${href(one.deployment_id ? `/deployments/${seg(one.deployment_id)}` :
+        "/deployments")}>${one.deployment_id || "in this process"}</a> · revision ${one.revision}</p>
     </article>`)}</div>
   </div>`;
 }
@@ -65,8 +65,10 @@ export function ServicePage({ name }) {
         ${CHAT.every((one) => service.handlers.some((h) => h.name === one)) &&
         html`<a class="button" href=${href(`/sessions?agent=${seg(name)}`)}>Sessions</a>`}</div>
     ${service.documentation && html`<p class="soft">${service.documentation}</p>`}
-    <dl class="facts"><${Fact} name="Deployment" value=${service.deployment_id ||
-      "in this process"} /><${Fact} name="Revision" value=${service.revision} />
+    <dl class="facts"><${Fact} name="Deployment" value=${html`<a
+      href=${href(service.deployment_id ? `/deployments/${seg(service.deployment_id)}` : "/deployments")}>
+      ${service.deployment_id || "in this process"}</a>`} />
+      <${Fact} name="Revision" value=${service.revision} />
       <${Fact} name="Journal kept" value=${service.journal_retention} />
       <${Fact} name="Idempotency" value=${service.idempotency_retention} />
       <${Fact} name="Inactivity" value=${service.inactivity_timeout} />

@@ -1,9 +1,11 @@
-"""Forks in the browser: a turn is asked again with another prompt or model, and the two are compared."""
+"""What a person on call asks besides: would another prompt have helped, what is left, and where it runs."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.http.serving import lent
+from tests.remote.test_bad_peers import Peer
 from tests.ui.conftest import View
 from tests.ui.test_pages import AXE, complaints_of_axe
 from tests.ui.world import Town
@@ -77,3 +79,46 @@ async def test_an_edit_that_was_never_used_is_told(view: View, seeded: Town):
     await view.sees(".edits li", "Another input")
     await view.sees(".edits .note.failed", "never used")
     await view.picture("fork-unused")
+
+
+async def test_a_run_and_the_overview_show_what_is_left_of_budgets(view: View, seeded: Town):
+    await seeded.start("frugal", "Travel", "frugal", "I paid twice")
+    await seeded.until("frugal", "completed")
+    await view.open("/invocations/{frugal}")
+    await view.sees(".budgets article:has-text('one wish') .limit", "4 of 4")
+    await view.sees(".budgets article:has-text('one wish') .limit.gone", "0 left")
+    account = await view.sees(".budgets article:has-text('travel desk')", "shared, then fail")
+    await view.sees(".budgets article:has-text('travel desk') .limit", "454 of 20.0k")
+    assert "19.5k left" in await account.inner_text()
+    await looks(view, "run-budgets")
+    await view.open("/")
+    await view.sees(".budgets article", "travel desk")
+    assert await view.page.locator(".budgets", has_text="one wish").count() == 0, "it was that run's own"
+    await looks(view, "overview-budgets")
+
+
+async def test_deployments_say_which_version_of_a_service_runs_where(view: View, seeded: Town):
+    old, new = Peer(), Peer()
+    old.manifest = new.manifest = {
+        "protocolMode": "REQUEST_RESPONSE", "minProtocolVersion": 5, "maxProtocolVersion": 7,
+        "services": [{"name": "Far", "ty": "SERVICE", "handlers": [{"name": "go"}]}],
+    }  # fmt: skip
+    with lent(old) as one, lent(new) as two:
+        ids = []
+        for port in (one, two):
+            body = {"uri": f"http://127.0.0.1:{port}", "use_http_11": True}
+            ids.append((await seeded.http.post("/deployments", json=body)).json()["id"])
+        await view.open("/deployments")
+        await view.sees(f"article:has-text('{ids[0]}')", "replaced by 2")
+        await view.sees(f"article:has-text('{ids[0]}') .tag", "no new invocations")
+        await view.sees(f"article:has-text('{ids[1]}') li", "revision 2")
+        await view.sees("article:has-text('This process')", "Travel")
+        assert await view.page.locator(".tag", has_text="no new invocations").count() == 1
+        await looks(view, "deployments")
+        await view.page.click(f"article:has-text('{ids[1]}') h2 a")
+        await view.sees(".tiles section", "go")
+        await looks(view, "deployment")
+        await view.page.click(".tiles h2 a")
+        await view.sees("h1", "Far")
+        await view.page.click(f".facts a:has-text('{ids[1]}')")
+        await view.sees("h1", str(two))
