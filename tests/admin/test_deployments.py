@@ -22,6 +22,8 @@ from tests.http.serving import lent
 from tests.remote.scripted import until
 from tests.remote.test_bad_peers import Peer, call, said
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = Address("http", "127.0.0.1", 9, http1=True)
 UNKNOWN = encode_id("dp", ulid(1_700_000_000_000, bytes(10)))
 own = Service("Own")

@@ -29,6 +29,8 @@ from tests.agents.conftest import llm
 from tests.support.serving import served
 from tests.support.stage import InlineCommitter, Stage
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["llm"]
 
 MODEL, OTHER = "openai/scripted", "openai/other"

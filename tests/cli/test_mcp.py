@@ -24,6 +24,8 @@ from agentdur.cli.output import Exit
 from tests.cli.conftest import Server
 from tests.cli.test_serving import Ports, command, ended, free_ports, running
 
+pytestmark = pytest.mark.slow
+
 UNKNOWN = "inv_1cixoeqOzcLa6IRaXfbBYPAiNxd2EKgA9a"
 READING = {
     "list_services", "list_runs", "read_run", "wait_for_run", "list_approvals", "read_approval", "read_state",

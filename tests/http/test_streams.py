@@ -28,6 +28,8 @@ from tests.support.listening import Listener
 from tests.support.speaking import Speaker, text
 from tests.support.stage import until
 
+pytestmark = pytest.mark.slow
+
 
 class _Quiet(uvicorn.Server):
     @contextmanager
