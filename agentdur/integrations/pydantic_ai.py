@@ -157,6 +157,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
     async def before_run(self, ctx: RunContext[AgentDepsT]) -> None:
         """Refuse what a replay could not repeat."""
         await super().before_run(ctx)
+        older.refuse_compaction_outside_of_steps()
         if self.in_durable_context and getattr(ctx, "deadline", None) is not None:
             raise RunNotReplayable("a run's timeout= is not in the journal: limit its steps, or race it")
 

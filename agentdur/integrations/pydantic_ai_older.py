@@ -6,7 +6,10 @@ keep the spans of replays to themselves when they are told what is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from functools import wraps
+from importlib.metadata import version
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +18,7 @@ from pydantic_ai import _agent_graph
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.settings import ModelSettings
 
+from agentdur.integrations.pydantic_ai_errors import RunNotReplayable
 from agentdur.integrations.pydantic_ai_run import in_handler
 from agentdur.sdk.step import current_context
 
@@ -44,6 +48,25 @@ def _clients(model: Any) -> Iterator[Any]:
     for inner in (getattr(model, "wrapped", None), *getattr(model, "models", ())):
         if inner is not None:
             yield from _clients(inner)
+
+
+def refuse_compaction_outside_of_steps() -> None:
+    """The first ones compact a history in the handler, past the journal: that is told, not done."""
+    model = getattr(sys.modules.get("pydantic_ai.models.openai"), "OpenAIResponsesModel", None)
+    if model is not None and not hasattr(model.compact_messages, "agentdur_guards"):
+        model.compact_messages = _guarded(model.compact_messages)
+
+
+def _guarded(compact: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @wraps(compact)
+    async def guarded(*args: Any, **more: Any) -> Any:
+        if in_handler():
+            found = version("pydantic-ai-slim")
+            raise RunNotReplayable(f"pydantic-ai-slim {found} compacts a history past the journal: use 2.68")
+        return await compact(*args, **more)
+
+    guarded.agentdur_guards = True  # type: ignore[attr-defined]  # so that it is not guarded twice
+    return guarded
 
 
 def _ids_of_handlers(drawn: Callable[[], UUID]) -> Callable[[], UUID]:

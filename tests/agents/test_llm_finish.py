@@ -8,8 +8,8 @@ import pytest
 
 from agentdur import Context, Service
 from agentdur.agent import Agent, run_agent
-from agentdur.llm import ModelAnswer, completion
-from agentdur.testing.scripted_llm import ScriptedLLM, ToolCall, Turn
+from agentdur.llm import Budget, ModelAnswer, budget, completion
+from agentdur.testing.scripted_llm import ScriptedLLM, ToolCall, Turn, Usage
 from agentdur.tools import tool
 from tests.agents.llm_world import HI, IN_MEMORY, MODEL, metas
 from tests.support.stage import Stage
@@ -69,6 +69,31 @@ async def test_the_reason_is_in_the_answer_the_note_and_the_stream(
     if stream:
         chunks = [said.data async for said in stage.client.stream(sent.invocation_id) if said.data]
         assert [chunk["reason"] for chunk in chunks if chunk.get("type") == "finish"] == [reason]
+
+
+@IN_MEMORY
+@STREAMED
+async def test_what_nobody_counted_is_counted_alike_by_a_replay(
+    stage: Stage, llm: ScriptedLLM, *, stream: bool
+):
+    """By the lengths, which the answer in the journal says to be a guess."""
+    llm.replace([Turn(text="hello " * 40, usage=Usage(prompt_tokens=0, completion_tokens=0))])
+    service, seen = Service("Chat"), []
+
+    @service.handler()
+    async def ask(ctx: Context) -> list[Any]:
+        async with budget(ctx, Budget(tokens=10_000)) as account:
+            answer: ModelAnswer = await completion(ctx, MODEL, HI, stream=stream)
+        seen.append([answer.usage.guessed, answer.usage.total_tokens, account.spent.tokens])
+        if len(seen) == 1:
+            raise RuntimeError("once more")
+        return seen
+
+    await stage.start(service)
+    first, second = await stage.client.service_call(ask)
+    assert first == second
+    guessed, total, spent = first
+    assert guessed and 60 <= total == spent
 
 
 @IN_MEMORY

@@ -4,6 +4,7 @@ budgets, and not made again."""
 from __future__ import annotations
 
 from collections import Counter
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from agentdur import Context, Service
 from agentdur.core import journal as j
 from agentdur.core.ports import Filter
 from agentdur.integrations.pydantic_ai import Durable
+from agentdur.integrations.pydantic_ai_errors import RunNotReplayable
 from agentdur.llm import Budget, BudgetExceeded, budget
 from agentdur.testing.scripted_llm import ScriptedLLM, requests
 from tests.agents.pydantic_ai_world import IN_MEMORY, called, model_server
@@ -34,6 +36,12 @@ SCRIPT = [
 ]
 UNDISTURBED = {"asked": 4, "compacted": 1, "bergen": 1, "oslo": 1}
 ANSWER = b'["There, too.",5,true]'
+
+
+RELEASE = tuple(int(part) for part in version("pydantic-ai-slim").split(".")[:2])
+IN_STEPS = pytest.mark.skipif(
+    RELEASE < (2, 68), reason=f"pydantic-ai-slim {RELEASE} compacts past the journal"
+)
 
 
 class Counting(OpenAIResponsesModel):
@@ -65,6 +73,8 @@ def compacting(limit: Budget) -> Service:
                 said = (await agent.run("and in Oslo?", message_history=known)).output
             except BudgetExceeded:
                 said = "enough"
+            except RunNotReplayable:
+                said = "refused"
         return [said, account.spent.calls, account.spent.tokens > 0]
 
     return service
@@ -81,6 +91,7 @@ def did(llm: ScriptedLLM, before: int) -> dict[str, int]:
 
 
 @pytest.mark.slow
+@IN_STEPS
 async def test_crashed_at_every_commit_a_history_is_compacted_once(stage: Stage, model_server: ScriptedLLM):
     """The next request is made of the compaction that the journal holds."""
     model_server.replace(SCRIPT)
@@ -99,6 +110,7 @@ async def test_crashed_at_every_commit_a_history_is_compacted_once(stage: Stage,
     assert points >= 10
 
 
+@IN_STEPS
 async def test_the_model_is_told_the_compaction_in_place_of_the_history(
     stage: Stage, model_server: ScriptedLLM
 ):
@@ -120,6 +132,7 @@ async def test_the_model_is_told_the_compaction_in_place_of_the_history(
     ]  # fmt: skip
 
 
+@IN_STEPS
 async def test_a_budget_that_is_used_up_ends_the_run_before_the_compaction(
     stage: Stage, model_server: ScriptedLLM
 ):
@@ -128,3 +141,28 @@ async def test_a_budget_that_is_used_up_ends_the_run_before_the_compaction(
     await stage.start(compacting(Budget(calls=2)))
     assert await ask(stage) == b'["enough",2,true]'
     assert did(model_server, 0) == {"asked": 2, "bergen": 1}
+
+
+@pytest.mark.skipif(RELEASE >= (2, 68), reason="it compacts in steps")
+async def test_a_release_that_compacts_past_the_journal_is_refused(stage: Stage, model_server: ScriptedLLM):
+    model_server.replace(SCRIPT)
+    await stage.start(compacting(Budget(calls=9)))
+    assert await ask(stage) == b'["refused",2,true]'
+
+
+async def test_nothing_in_a_handler_compacts_past_the_journal(stage: Stage, model_server: ScriptedLLM):
+    """Also when it is called by hand; from the first durable run on."""
+    service = Service("Long")
+    agent: Agent[None, str] = Agent(Counting("scripted"), name="short", capabilities=[Durable()])
+
+    @service.handler("ask")
+    async def handle(ctx: Context, question: str) -> str:
+        await agent.run(question)
+        try:
+            await Counting("scripted").compact_messages(None)
+        except RunNotReplayable:
+            return "refused"
+        return "compacted"
+
+    await stage.start(service)
+    assert await ask(stage) == b'"refused"'

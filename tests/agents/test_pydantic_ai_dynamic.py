@@ -4,6 +4,7 @@ to the same end, and nothing that was answered is asked again.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ from tests.agents.pydantic_ai_world import (
     asked,
     called,
     crashed_everywhere,
+    finished,
+    journal,
     model_server,
 )
 from tests.support.stage import Stage
@@ -36,6 +39,8 @@ ASKED = [
     {"tool_calls": [called("weather", "bergen", city="bergen")]},
     {"tool_calls": [called("weather", "oslo", city="oslo")]},
 ]
+RESOLVES_ONCE = tuple(int(part) for part in version("pydantic-ai-slim").split(".")[:2]) >= (2, 68)
+"""Older releases ask a toolset of a durable run for each step, whatever it says."""
 SHORT, SUMMED = {"last_user": "in short"}, {"last_user": "Summary"}
 DONE = {"bergen", "oslo"}
 
@@ -177,9 +182,12 @@ async def test_what_the_model_is_offered_and_told_is_what_was_decided(
     model_server.replace(PLAYS[name].script)
     await stage.start(PLAYS[name].service(World()))
     assert await asked(stage) == PLAYS[name].answer
+    assert finished(journal(stage))[1] == DONE  # each call of a tool is a step
     last = model_server.bodies()[-1]
     offered = {tool["function"]["name"] for tool in last.get("tools") or ()}
-    gone = name in ("prepared", "dynamic", "at_run_time", "filtered")
+    gone = name in ("prepared", "dynamic", "at_run_time", "filtered") or (
+        name == "once" and not RESOLVES_ONCE
+    )
     assert offered == (set() if gone else {"weather"})
     said = [message["content"] for message in last["messages"] if message["role"] == "user"]
     if name == "windowed":

@@ -16,7 +16,7 @@ from langchain.agents import create_agent
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_openai import ChatOpenAI
-from pydantic_ai import Agent
+from pydantic_ai import Agent, RunContext
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.models.test import TestModel as FrameworksTestModel
@@ -25,14 +25,16 @@ from agentdur import Context, Service, TerminalError
 from agentdur.integrations import langchain
 from agentdur.llm import Budget, budget, limits
 from agentdur.llm.limiter import LIMITER
-from agentdur.testing.scripted_llm import ScriptedLLM, Status, Turn, When
+from agentdur.testing.scripted_llm import ScriptedLLM, Status, ToolCall, Turn, When
 from tests.frameworks.world import (
     CHEAP,
     DESKS,
+    LED,
     MODEL,
     OTHER,
     TEN,
     TRIP,
+    WRITTEN,
     Ask,
     Desk,
     adk_ask,
@@ -249,6 +251,39 @@ async def test_what_a_failed_tool_has_spent_is_spent(stage: Stage, llm: Scripted
 
     await stage.start(service)
     assert await ask(stage) == [2, 2]
+    assert len(models(llm)) == 2
+
+
+async def test_what_was_spent_in_a_step_that_fails_is_spent_after_a_replay_too(
+    stage: Stage, llm: ScriptedLLM
+):
+    """The tool's agent has answered, and then the tool fails for good: its failure tells what that cost."""
+    asked = Turn(
+        tool_calls=(ToolCall(name="writer", arguments={"topic": "rain"}),), usage=TEN, when=When(system=LED)
+    )
+    llm.replace([asked, says("wet", system=WRITTEN)])
+    durable: Any = pydantic_ai.Durable()
+    writer = Agent("openai-chat:scripted", name="writer", instructions=WRITTEN, capabilities=[durable])
+    boss = Agent("openai-chat:scripted", name="boss", instructions=LED, capabilities=[durable])
+    service, seen = Service("Desk"), []
+
+    @boss.tool(name="writer")
+    async def write(ctx: RunContext, topic: str) -> str:
+        await writer.run(topic, usage=ctx.usage)
+        raise TerminalError("out of paper")
+
+    @service.handler("ask")
+    async def handle(ctx: Context, question: str) -> list[Any]:
+        async with budget(ctx, Budget(calls=9)) as account:
+            with pytest.raises(TerminalError, match="out of paper"):
+                await boss.run(question)
+        seen.append([account.spent.calls, account.spent.tokens])
+        if len(seen) == 1:
+            raise RuntimeError("once more")
+        return seen
+
+    await stage.start(service)
+    assert await ask(stage) == [[2, 20]] * 2
     assert len(models(llm)) == 2
 
 

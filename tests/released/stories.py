@@ -31,6 +31,8 @@ class Story:
     answer: dict[str, Any]
     told: tuple[str, ...] = ()
     people: int = 0
+    needs: tuple[str, tuple[int, ...]] = ("openai", (1,))
+    """The framework whose older releases write it in another form."""
 
 
 def _calls(*wanted: tuple[str, dict[str, Any]], when: When | None = None) -> Turn:
@@ -60,7 +62,9 @@ def _conversation(name: str, service: Callable[[], BaseService], **more: Any) ->
     )
 
 
-def _family(name: str, service: Callable[[], BaseService], argument: str, second: str = "writer") -> Story:
+def _family(
+    name: str, service: Callable[[], BaseService], argument: str, second: str = "writer", **more: Any
+) -> Story:
     """A boss asks its writer twice at once, or the second time somebody else."""
     led = When(system=LED)
     return Story(
@@ -76,6 +80,7 @@ def _family(name: str, service: Callable[[], BaseService], argument: str, second
         ),
         answer={"said": "wet and white", "calls": 4, "tokens": 40},
         told=("wet", "white"),
+        **more,
     )
 
 
@@ -91,7 +96,10 @@ STORIES = {
             answer={"text": "It rains, and it is booked.", "turn": 2, "model_calls": 2},
         ),
         _family("openai-agents-family", desks.openai_family, "input"),
-        _family("pydantic-ai-family", desks.pydantic_family, "topic", "scribe"),
+        _family(
+            "pydantic-ai-family", desks.pydantic_family, "topic", "scribe",
+            needs=("pydantic-ai-slim", (2, 60)),
+        ),
         _family("langchain-family", desks.langchain_family, "topic"),
         _family("google-adk-family", desks.adk_family, "request"),
         _family("agent-family", own_desks.own_family, "message"),

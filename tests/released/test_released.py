@@ -7,6 +7,7 @@ Red here means that running agents would break with the next release: change the
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ from tests.support.stage import Stage, check_journal
 
 DAYS = 60
 FILES = sorted(JOURNALS.glob("*/*.json"))
+
+
+def release(package: str) -> tuple[int, ...]:
+    """The first two numbers of the version that is installed."""
+    return tuple(int(part) for part in version(package).split(".")[:2])
 
 
 def _kept(path: Path) -> dict[str, Any]:
@@ -49,6 +55,8 @@ async def test_what_an_earlier_version_began_is_ended(path: Path, tmp_path: Path
     """Two months later: the model is asked for its last answer only, with what it was told before.
     No tool runs again."""
     story = STORIES[path.stem]
+    if release(story.needs[0]) < story.needs[1]:
+        pytest.skip(f"{story.needs[0]} {version(story.needs[0])} cannot read what a newer one has written")
     stage = Stage("sqlite", tmp_path)
     write_rows(stage.path, aged(_kept(path), DAYS))
     stage.store = SqliteStore(str(stage.path))
