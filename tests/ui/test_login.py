@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest_asyncio
 from agentdur.config import Settings
 from agentdur.core.access import written_token
 from agentdur.server.frontends import admin_of
+from agentdur.ui.app import STATIC
 from tests.support.serving import served
 from tests.ui.world import Town
 
@@ -28,6 +30,7 @@ PAGES = {
     "/invocations/{retrying}": ".note.retrying",
     "/approvals": "article.approval",
     "/approvals?status=decided": "article.approval p.small",
+    "/approvals/{asked}": "article.approval",
     "/sessions": "tbody tr",
     "/sessions/support/ada": ".transcript .message",
     "/compare?a={trip}&b={trip2}": ".pairrow",
@@ -38,6 +41,8 @@ PAGES = {
     "/sql?q=SELECT id FROM sys_invocation": "tbody tr, .empty",
     "/services": "article.card",
     "/services/Claims?handler=pay": "fieldset",
+    "/deployments": ".plainlist a",
+    "/deployments/{deployment}": ".plainlist code",
 }
 """Each page, and what is there when it has got all that it asks for."""
 ACTS = {
@@ -79,6 +84,14 @@ async def gate(seeded: Town, browser: Any, tmp_path_factory: pytest.TempPathFact
         yield Gate(url, browser)
 
 
+async def test_the_walk_leaves_no_page_out():
+    pages = re.findall(r'^  \["(/[^"]*)", \w+Page\],$', (STATIC / "app.js").read_text(), re.MULTILINE)
+    assert len(pages) > 12
+    walked = [path.partition("?")[0] for path in PAGES]
+    fits = {page: re.compile(re.sub(r":\w+", "[^/]+", page)).fullmatch for page in pages}
+    assert [page for page, fit in fits.items() if not any(map(fit, walked))] == []
+
+
 @pytest.mark.parametrize("role", TOKENS)
 async def test_each_role_sees_every_page_without_being_refused(gate: Gate, seeded: Town, role: str):
     """What it may not do cannot be pressed, and says why; what it may not see is said to be hidden."""
@@ -87,10 +100,15 @@ async def test_each_role_sees_every_page_without_being_refused(gate: Gate, seede
     ranks = list(TOKENS)
     await page.goto(f"{gate.url}/ui/services")
     hidden, looked_at = 0, set[str]()
+    asked, served_at = (
+        (await seeded.http.get("/approvals")).json(),
+        (await seeded.http.get("/deployments")).json(),
+    )
+    names = {"asked": asked["approvals"][0]["id"], "deployment": served_at["deployments"][0]["id"]}
     for path, there in PAGES.items():
         await page.evaluate(
             "(path) => { history.pushState(null, '', path); dispatchEvent(new PopStateEvent('popstate')); }",
-            "/ui" + path.format(**seeded.runs),
+            "/ui" + path.format(**seeded.runs, **names),
         )
         await page.locator(f"main :is({there})").first.wait_for()
         shown = await page.locator("main").inner_text()
