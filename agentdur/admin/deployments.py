@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentdur.admin.errors import MethodNotAllowed, Unreadable, json_only
 from agentdur.admin.services import Json, instant_ns, service_view
+from agentdur.core.access import CALLER, Caller, Role
 from agentdur.core.catalog import IN_PROCESS, OWN_URI, ServiceMeta
 from agentdur.core.durations import BadDuration, parse_duration
 from agentdur.core.errors import BadRequest, DeploymentInUse
@@ -24,6 +25,8 @@ from agentdur.wire.manifest import Override
 from agentdur.wire.values import DURATION_MS_MAX
 
 JSON = [Depends(json_only)]
+HIDDEN = "hidden"
+"""In place of a header's value."""
 NO_AUTH = "auth: this server has no Google identity; give an authorization header in additional_headers"
 NO_PLACE = "give the uri of an endpoint, or the arn of a Lambda function"
 NOT_COMPLETED = tuple(status.value for status in Status if status is not Status.COMPLETED)
@@ -112,10 +115,11 @@ def deployments_routes(deployments: Deployments, engine: Engine, version_of: Ver
     routes = APIRouter(tags=["deployments"])
 
     @routes.get("/deployments")
-    async def list_deployments() -> Json:
+    async def list_deployments(request: Request) -> Json:
         """All of them."""
         own = [own_view(deployments, whole=False)] if deployments.own.shown else []
-        return {"deployments": own + [deployment_view(one, whole=False) for one in deployments.all.values()]}
+        others = [shown_to(request, deployment_view(one, whole=False)) for one in deployments.all.values()]
+        return {"deployments": own + others}
 
     @routes.post("/deployments", status_code=HTTPStatus.CREATED, dependencies=JSON)
     async def register(given: Registration, request: Request) -> Response:
@@ -144,11 +148,11 @@ def deployments_routes(deployments: Deployments, engine: Engine, version_of: Ver
         return JSONResponse(answer, status, {"location": f"deployments/{made.id}"})
 
     @routes.get("/deployments/{deployment}")
-    async def get_deployment(deployment: str) -> Json:
-        """One, with its services."""
+    async def get_deployment(deployment: str, request: Request) -> Json:
+        """One, with its services. Values of its headers are told to an admin only."""
         if deployment == IN_PROCESS and deployments.own.shown:
             return own_view(deployments, whole=True)
-        return deployment_view(deployments.get(known_form(deployment)), whole=True)
+        return shown_to(request, deployment_view(deployments.get(known_form(deployment)), whole=True))
 
     @routes.delete("/deployments/{deployment}", status_code=HTTPStatus.ACCEPTED)
     async def remove(deployment: str, force: bool = False, drained: bool = False) -> Response:
@@ -244,6 +248,14 @@ def _services(metas: Iterable[ServiceMeta], *, whole: bool) -> list[Json]:
     if whole:
         return [service_view(meta) for meta in metas]
     return [{"name": meta.name, "revision": meta.revision} for meta in metas]
+
+
+def shown_to(request: Request, view: Json) -> Json:
+    """What is sent along to an endpoint is often a secret: it is told to who may change it."""
+    caller: Caller | None = request.scope.get(CALLER)
+    if caller is None or caller.role >= Role.ADMIN or "additional_headers" not in view:
+        return view
+    return view | {"additional_headers": dict.fromkeys(view["additional_headers"], HIDDEN)}
 
 
 def deployment_view(one: Deployment, *, whole: bool) -> Json:

@@ -11,7 +11,10 @@ import pytest
 
 from agentdur import App, Service
 from agentdur.admin.app import create_admin
+from agentdur.admin.rules import own_rules
+from agentdur.admin.settings import AdminSettings
 from agentdur.core import journal as j
+from agentdur.core.access import Access, Role, read_tokens, written_token
 from agentdur.core.catalog import IN_PROCESS
 from agentdur.core.ids import InvocationId, encode_id, ulid
 from agentdur.core.ports import Request
@@ -65,6 +68,20 @@ async def desk() -> AsyncIterator[Desk]:
             app = create_admin(engine, deployments=engine.deployments)
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as http:
                 yield Desk(http, engine, peers, [f"http://127.0.0.1:{port}" for port in (one, two)])
+
+
+async def test_what_is_sent_along_is_told_to_an_admin_only(desk: Desk):
+    id = (await desk.register(additional_headers={"authorization": "Bearer s3cret"})).json()["id"]
+    tokens = {role: f"adt_{role}_0123456789abcdef" for role in ("operator", "admin")}
+    known = read_tokens("".join(written_token(role, role, token) for role, token in tokens.items()))
+    settings = AdminSettings(access=Access(lambda: known, own_rules(Role.ADMIN), Role.OPERATOR))
+    app = create_admin(desk.engine, settings, deployments=desk.engine.deployments)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as http:
+        for role, told in (("operator", False), ("admin", True)):
+            for path in ("/deployments", f"/deployments/{id}"):
+                given = await http.get(path, headers={"authorization": f"Bearer {tokens[role]}"})
+                assert (given.status_code, "s3cret" in given.text) == (200, told), (role, path)
+                assert "authorization" in given.text
 
 
 async def test_what_is_registered_is_shown_and_served(desk: Desk):
