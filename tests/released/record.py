@@ -1,7 +1,8 @@
-"""Record the journals of this version: `python -m tests.released.record [story…]`, from the root.
+"""Record this version's journals: `python -m tests.released.record [--beside NAME] [story…]`, from the root.
 
 Done once for each release, and for each new story: `journals/<version>/<story>.json` is made for every story
-that has none. What is there is never written again: it is what users have in their databases.
+that has none. What is there is never written again: it is what users have in their databases. `--beside`:
+of other releases of frameworks, into `journals/<version>-NAME`: what they wrote is ended by newer ones.
 """
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ def written(kept: dict[str, Any]) -> str:
 
 def main(names: list[str]) -> None:
     """Record what is missing of these stories, by default of all."""
+    beside = ""
+    if names[:1] == ["--beside"]:
+        beside, names = f"-{names[1]}", names[2:]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    folder = JOURNALS / version
+    folder = JOURNALS / f"{version}{beside}"
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or STORIES:
         path = folder / f"{name}.json"
