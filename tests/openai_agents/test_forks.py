@@ -11,6 +11,7 @@ from agentdur.core import journal as j
 from agentdur.core.edits import TurnEdit
 from agentdur.core.errors import NotEditable
 from agentdur.core.ids import InvocationId
+from agentdur.integrations.openai_agents.client import AgentsClient
 from agentdur.testing.scripted_llm import ScriptedLLM, Turn, requests
 from tests.openai_agents.world import LEDGER, ask, calls, only_invocation, says, service_of, weather
 from tests.support.stage import Stage
@@ -44,9 +45,7 @@ async def test_another_model_is_asked_from_a_turn_on(stage: Stage, llm: Scripted
 
 
 @IN_MEMORY
-async def test_what_it_tells_is_refused_at_once_and_where_nobody_knew_it_the_call_ends(
-    stage: Stage, llm: ScriptedLLM
-):
+async def test_what_it_tells_is_refused_at_once(stage: Stage, llm: ScriptedLLM):
     llm.replace([Turn(text="Go.")])
     await stage.start(service_of(TRAVELLER))
     await ask(stage)
@@ -55,3 +54,22 @@ async def test_what_it_tells_is_refused_at_once_and_where_nobody_knew_it_the_cal
     with pytest.raises(NotEditable, match="OpenAI Agents"):
         await stage.engine.fork(old, None, {}, turns=edit)
     assert await only_invocation(stage) == old, "nothing began"
+
+
+@IN_MEMORY
+async def test_where_the_journal_does_not_say_who_asked_the_call_ends_and_asks_nobody(
+    stage: Stage, llm: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
+):
+    """Versions of before did not note it."""
+    llm.replace([Turn(text="Go.")])
+    await stage.start(service_of(TRAVELLER))
+    with monkeypatch.context() as before:
+        before.setattr(AgentsClient, "framework", "")
+        await ask(stage)
+    old = InvocationId(await only_invocation(stage))
+    asked = len(list(requests(llm.ledger())))
+    edit = {turns(stage, old)[0]: TurnEdit(messages={0: "Do not plan."})}
+    new = await stage.engine.fork(old, None, {}, turns=edit)
+    run = await stage.until_status(new, "completed")
+    assert "OpenAI Agents" in run["completion_failure"], run
+    assert len(list(requests(llm.ledger()))) == asked

@@ -122,3 +122,14 @@ async def test_deployments_say_which_version_of_a_service_runs_where(view: View,
         await view.sees("h1", "Far")
         await view.page.click(f".facts a:has-text('{ids[1]}')")
         await view.sees("h1", str(two))
+
+
+async def test_rows_of_a_comparison_follow_a_run_that_goes_on(view: View, seeded: Town):
+    id = await seeded.start("compared", "Claims", "pay", {"name": "Ada <b>Lovelace</b>", "euros": 1200})
+    await view.open("/compare?a={waiting}&b={compared}")
+    await view.sees(".pairrow", "waiting for a decision")
+    pending = (await seeded.http.get("/approvals")).json()["approvals"]
+    (asked,) = [one for one in pending if one["invocation"] == id]
+    said = {"digest": asked["digest"], "by": "ada"}
+    await seeded.http.post(f"/approvals/{asked['id']}/approve", json=said)
+    await view.sees(".pairrow.differs", "approved by ada")

@@ -93,8 +93,8 @@ function PairRow({ left, right }) {
   const equal = same(left, right);
   return html`<div role="listitem" class="pairrow ${equal ? "" : "differs"}">
     <button class="pairline" aria-expanded=${String(open)} onClick=${() => setOpen(!open)}>
-      <${Cell} step=${left} stamp=${left?.rev} /><span class="mark" aria-hidden="true">${!left ? "+" : !right
-        ? "−" : equal ? "" : "≠"}</span><${Cell} step=${right} stamp=${right?.rev} />
+      <${Cell} step=${left} /><span class="mark" aria-hidden="true">${!left ? "+" : !right
+        ? "−" : equal ? "" : "≠"}</span><${Cell} step=${right} />
       <span class="hidden">${equal ? "equal" : "differs"}</span></button>
     ${open && html`<div class="pad"><${Diff} left=${asText(content(left))} right=${asText(content(right))} />
       </div>`}
