@@ -11,6 +11,8 @@ from typing import Any
 
 import uvicorn
 
+from agentdur.server.frontends import KEEP_ALIVE_SECONDS
+
 
 @contextmanager
 def served(make: Callable[[], AbstractAsyncContextManager[Any]]) -> Iterator[int]:
@@ -18,7 +20,10 @@ def served(make: Callable[[], AbstractAsyncContextManager[Any]]) -> Iterator[int
     # Without the protocol named, asyncio leaves Nagle on, and each answer waits 40 ms for an acknowledgement.
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app=_nothing, log_level="warning", access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        app=_nothing, log_level="warning", access_log=False, lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )  # fmt: skip
     server = uvicorn.Server(config)
     failure: list[BaseException] = []
 

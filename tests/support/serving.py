@@ -11,6 +11,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from agentdur.server.frontends import KEEP_ALIVE_SECONDS
+
 
 @asynccontextmanager
 async def served(app: ASGIApp, port: int = 0, **how: Any) -> AsyncIterator[str]:
@@ -19,6 +21,7 @@ async def served(app: ASGIApp, port: int = 0, **how: Any) -> AsyncIterator[str]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", **how)
+    config.timeout_keep_alive = KEEP_ALIVE_SECONDS  # as ours: httpx keeps an idle connection for 5 s, too
     config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     server.capture_signals = _no_signals  # type: ignore[method-assign]  # the test's own stay
