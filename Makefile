@@ -11,8 +11,8 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 TYPED := agentdur $(wildcard examples)
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
-# Measuring costs half as much again, and what the other tests reach of the engine these reach, too.
-MEASURED := tests/core tests/sdk tests/runtime tests/stores tests/wire
+# Measuring costs half as much again; the other tests reach little of the engine that these do not.
+MEASURED := tests/core tests/sdk tests/runtime tests/stores tests/wire tests/remote tests/telemetry
 TYPESCRIPT := 7.0.2
 TYPESCRIPT_IN := $(VENV)/typescript-$(TYPESCRIPT)
 TSC := $(TYPESCRIPT_IN)/node_modules/.bin/tsc
