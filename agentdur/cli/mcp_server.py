@@ -20,7 +20,7 @@ Runs of durable AI agents on an agentdur server. A run (invocation) is one execu
 is an entry of its journal, so that it survives crashes and can be forked from any entry. To find out why
 something failed: list_runs with a status (backing-off, paused, failed), then read_run: last_failure and the
 journal say what happened. After the code is fixed, resume_run goes on where it stopped; restart_run with
-from_entry begins anew after that entry.
+from_entry begins anew after that entry; fork_run does so with another result, model or prompt.
 """
 DESTRUCTIVE = frozenset({"cancel_run", "kill_run", "reject"})
 

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from agentdur.admin.words import Shown
 from agentdur.cli.admin_api import AdminApi, segment
+from agentdur.cli.errors import BadArgument
 from agentdur.cli.selecting import Wanted
 
 Json = dict[str, Any]
@@ -51,7 +52,14 @@ class Tools:
 
     def acting(self) -> list[Tool]:
         """Those that intervene in runs."""
-        return [self.cancel_run, self.kill_run, self.pause_run, self.resume_run, self.restart_run]
+        return [
+            self.cancel_run,
+            self.kill_run,
+            self.pause_run,
+            self.resume_run,
+            self.restart_run,
+            self.fork_run,
+        ]
 
     def deciding(self) -> list[Tool]:
         """Those that answer in the place of a person."""
@@ -175,6 +183,39 @@ class Tools:
         goes on from there. The old one stays as it is."""
         query = {"from": from_entry, "deployment": deployment}
         _, answer = self._api.patch(f"/invocations/{segment(id)}/restart-as-new", **query)
+        return {"old_run": id, "new_run": answer["new_invocation_id"]}
+
+    def fork_run(
+        self,
+        id: RunId,
+        results: Annotated[
+            dict[str, Any] | None,
+            Field(
+                description="Other results, by the entry of a step, tool, call or signal; by 0, the input."
+            ),
+        ] = None,
+        turn: Annotated[
+            int | None, Field(ge=1, description="The entry of a model's turn to ask anew.")
+        ] = None,
+        *,
+        model: Annotated[str | None, Field(description="The model to ask in the turn.")] = None,
+        messages: Annotated[
+            dict[str, str] | None,
+            Field(
+                description="Other texts of the turn's messages, by their place from 0 on; 0 is the prompt."
+            ),
+        ] = None,
+        deployment: Deployment = "latest",
+    ) -> Json:
+        """Fork an invocation with something else in it: all before is kept, all behind runs anew. What is
+        edited in a turn holds for later turns, too. The old one stays as it is."""
+        edited = {name: one for name, one in (("model", model), ("messages", messages)) if one}
+        if (turn is None) != (not edited) or not (edited or results):
+            raise BadArgument("say what is edited: results, or a turn with a model or messages")
+        body: Json = {"deployment": deployment, "edits": results or {}}
+        if edited:
+            body["turns"] = {str(turn): edited}
+        _, answer = self._api.post(f"/invocations/{segment(id)}/fork", body)
         return {"old_run": id, "new_run": answer["new_invocation_id"]}
 
     def _operate(self, action: str, id: str, **query: Any) -> Json:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from agentdur import Context, Service
 from agentdur.admin.app import create_admin
 from agentdur.agent import Agent, run_agent
 from agentdur.cli import main
+from agentdur.cli.admin_api import AdminApi
+from agentdur.cli.mcp_tools import Tools
 from agentdur.core.edits import EDITS, edits_of
 from agentdur.core.ids import InvocationId
 from agentdur.ingress.requests import forwarded
@@ -325,6 +328,18 @@ async def test_the_command_forks_by_prompt_model_and_result(desk: Desk, capsys: 
             assert code != 0, (wrong, said)
         code, said = await told("restart", "--service", "Shelf", "--yes", "--model", OTHER)
         assert (code != 0, "AD0213" in said) == (True, True)
+
+
+async def test_a_coding_agent_forks_by_prompt_and_model(desk: Desk):
+    """By the tool of `agentdur mcp`."""
+    old = await desk.ask()
+    _, second = turns(await shown(desk, old))
+    async with served(create_admin(desk.stage.engine)) as url:
+        fork = partial(Tools(AdminApi(url)).fork_run, old, turn=second, model=OTHER, messages={"0": KIND})
+        made = await asyncio.to_thread(fork)
+    new = await desk.stage.until_status(made["new_run"], "completed")
+    assert [one["what"] for one in new["edits"]] == ["message", "model"]
+    assert (await desk.told(new))[1][0] == KIND
 
 
 @pytest.mark.slow

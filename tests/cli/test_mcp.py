@@ -31,7 +31,7 @@ READING = {
     "list_services", "list_runs", "read_run", "wait_for_run", "list_approvals", "read_approval", "read_state",
     "list_sessions", "query",
 }  # fmt: skip
-ACTING = {"cancel_run", "kill_run", "pause_run", "resume_run", "restart_run"}
+ACTING = {"cancel_run", "kill_run", "pause_run", "resume_run", "restart_run", "fork_run"}
 DECIDING = {"approve", "reject"}
 
 
@@ -127,6 +127,9 @@ async def test_runs_are_paused_resumed_cancelled_and_forked(agent: Agent, server
     forked = await agent.use("restart_run", id=server.finished("forked"))
     new = await agent.use("wait_for_run", id=forked["new_run"])
     assert (new["output"], new["restarted_from"]) == ("forked", forked["old_run"])
+    edited = await agent.use("fork_run", id=forked["old_run"], results={"0": "otherwise"})
+    new = await agent.use("wait_for_run", id=edited["new_run"])
+    assert (new["output"], new["restarted_from"]) == ("otherwise", forked["old_run"])
 
 
 async def test_a_question_is_decided_by_who_has_read_it(agent: Agent, server: Server):
@@ -169,6 +172,10 @@ async def test_sql_reads_and_only_reads(agent: Agent, server: Server):
         ("read_run", {"id": "../services"}, "[AD0212]"),
         ("cancel_run", {"id": UNKNOWN}, "[AD0015]"),
         ("restart_run", {"id": UNKNOWN}, "[AD0015]"),
+        ("fork_run", {"id": UNKNOWN, "results": {"0": 1}}, "[AD0015]"),
+        ("fork_run", {"id": UNKNOWN}, "say what is edited"),
+        ("fork_run", {"id": UNKNOWN, "turn": 3}, "say what is edited"),
+        ("fork_run", {"id": UNKNOWN, "model": "large"}, "say what is edited"),
         ("read_approval", {"id": "apr_x"}, "[AD0122]"),
         ("read_state", {"service": "Work", "key": "k"}, "[AD0020]"),
         ("list_runs", {"newer_than": "soon"}, "[AD0213]"),
