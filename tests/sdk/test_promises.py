@@ -195,6 +195,7 @@ async def test_a_failed_or_killed_run_keeps_its_key(stage: Stage):
         await stage.client.workflow_attach(run, "b")
 
 
+@pytest.mark.slow
 async def test_a_scheduled_run_that_is_cancelled_frees_its_key(stage: Stage):
     wf = Workflow("Flow")
 
@@ -205,15 +206,15 @@ async def test_a_scheduled_run_that_is_cancelled_frees_its_key(stage: Stage):
     await stage.start(wf)
     target = stage.engine.catalog.target("Flow", "run", "k")
     assert target is not None
-    sent = await stage.client.workflow_send(run, "k", "late", send_delay=timedelta(milliseconds=40))
+    sent = await stage.client.workflow_send(run, "k", "late", send_delay=timedelta(milliseconds=400))
     cancel = asyncio.create_task(stage.engine.operate("cancel", InvocationId(sent.invocation_id)))
     await asyncio.sleep(0)
-    _, receipt = stage.engine.send(Request(target=target, value=b'"later"', delay_ms=120))
+    _, receipt = stage.engine.send(Request(target=target, value=b'"later"', delay_ms=1200))
     again = await receipt
     assert await cancel is True
     assert again.fresh
     assert again.id == sent.invocation_id
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(0.5)
     assert await stage.status(again.id) == "scheduled"  # the timer of the first one starts nothing
     assert await stage.client.workflow_attach(run, "k") == "later"
     await stage.restart()
