@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from fastapi import APIRouter
 
 from agentdur.admin.query import instant, rows_of
+from agentdur.core.journal import MODEL_STEP
 from agentdur.core.ports import Engine
 
 Json = dict[str, Any]
@@ -29,8 +30,6 @@ WINDOWS: dict[Length, Window] = {
     "1h": Window("1 hour", 60), "1d": Window("24 hours", 1800), "7d": Window("7 days", 10_800),
     "30d": Window("30 days", 86_400),
 }  # fmt: skip
-MODEL_STEP = "llm:"
-"""What the name of an agent's model step begins with."""
 DEAREST = 6
 """Rows of each list."""
 

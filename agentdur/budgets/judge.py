@@ -14,13 +14,11 @@ from typing import Literal
 
 import msgspec
 
-from agentdur.budgets.book import NOTHING, Amounts, Book, Hold, Limits, Reached
+from agentdur.core.book import ACCOUNTS, BOOK, NOTHING, Amounts, Book, Hold, Limits, Reached
 from agentdur.sdk.context import ObjectContext, ObjectSharedContext
 from agentdur.sdk.service import InternalObject
 
-SERVICE = "agentdur.Budget"
 KEPT = timedelta(days=30)
-_BOOK = "book"
 
 
 class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,14 +54,14 @@ class More(msgspec.Struct, frozen=True, omit_defaults=True):
     raises: int
 
 
-_object = InternalObject(SERVICE, "Budgets: one account each.", journal_retention=timedelta(0))
+_object = InternalObject(ACCOUNTS, "Budgets: one account each.", journal_retention=timedelta(0))
 
 
 @_object.handler(ingress_private=True)
 async def reserve(ctx: ObjectContext, wanted: Wanted) -> Verdict:
     """May this call be made now?"""
     now = int(await ctx.time() * 1000)
-    book = await ctx.get(_BOOK, type_hint=Book)
+    book = await ctx.get(BOOK, type_hint=Book)
     if book is None:
         book = Book(wanted.limits, now)
         if not wanted.named:
@@ -78,27 +76,27 @@ async def reserve(ctx: ObjectContext, wanted: Wanted) -> Verdict:
     else:
         book.holds = {**book.holds, wanted.id: Hold(wanted.amounts, now + wanted.lasts_ms)}
         verdict = Verdict("go", (reached and book.limits.model) or "")
-    ctx.set(_BOOK, book)
+    ctx.set(BOOK, book)
     return verdict
 
 
 @_object.handler(ingress_private=True)
 async def settle(ctx: ObjectContext, settled: Settled) -> None:
     """A call has its answer, or has ended without one."""
-    book = await ctx.get(_BOOK, type_hint=Book)
+    book = await ctx.get(BOOK, type_hint=Book)
     if book is not None:
         book.holds = {name: hold for name, hold in book.holds.items() if name != settled.id}
         book.spent = book.spent.plus(settled.amounts)
-        ctx.set(_BOOK, book)
+        ctx.set(BOOK, book)
 
 
 @_object.handler(ingress_private=True)
 async def grow(ctx: ObjectContext, more: More) -> None:
     """Raise the limits, once for each time that they were reached."""
-    book = await ctx.get(_BOOK, type_hint=Book)
+    book = await ctx.get(BOOK, type_hint=Book)
     if book is not None and book.raises == more.raises:
         book.grow(more.by)
-        ctx.set(_BOOK, book)
+        ctx.set(BOOK, book)
 
 
 @_object.handler(ingress_private=True)
@@ -110,7 +108,7 @@ async def forget(ctx: ObjectContext) -> None:
 @_object.handler(kind="shared", ingress_private=True)
 async def look(ctx: ObjectSharedContext) -> Amounts:
     """What was spent so far."""
-    book = await ctx.get(_BOOK, type_hint=Book)
+    book = await ctx.get(BOOK, type_hint=Book)
     return NOTHING if book is None else book.spent
 
 

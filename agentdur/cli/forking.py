@@ -16,8 +16,8 @@ import typer
 
 from agentdur.cli.admin_api import AdminApi, segment
 from agentdur.cli.errors import BadArgument
+from agentdur.core.journal import MODEL_STEP
 
-_MODEL_STEP = "llm:"
 _PROMPTS = ("system", "developer")
 
 TurnAt = Annotated[
@@ -87,7 +87,7 @@ def _first_turn(run: dict[str, Any], values: dict[int, Any]) -> int:
     """The first one that runs anew: behind the results that are edited."""
     for row in run.get("journal", ()):
         behind = row["kind"] == "Run" and row["index"] > max(values, default=0)
-        if behind and row.get("name", "").startswith(_MODEL_STEP):
+        if behind and row.get("name", "").startswith(MODEL_STEP):
             return int(row["index"])
     raise BadArgument("--turn: there is no turn of a model to edit")
 

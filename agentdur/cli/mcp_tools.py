@@ -53,13 +53,8 @@ class Tools:
     def acting(self) -> list[Tool]:
         """Those that intervene in runs."""
         return [
-            self.cancel_run,
-            self.kill_run,
-            self.pause_run,
-            self.resume_run,
-            self.restart_run,
-            self.fork_run,
-        ]
+            self.cancel_run, self.kill_run, self.pause_run, self.resume_run, self.restart_run, self.fork_run,
+        ]  # fmt: skip
 
     def deciding(self) -> list[Tool]:
         """Those that answer in the place of a person."""
@@ -201,9 +196,7 @@ class Tools:
         model: Annotated[str | None, Field(description="The model to ask in the turn.")] = None,
         messages: Annotated[
             dict[str, str] | None,
-            Field(
-                description="Other texts of the turn's messages, by their place from 0 on; 0 is the prompt."
-            ),
+            Field(description="Other texts of the turn's messages, by their place, from 0 on."),
         ] = None,
         deployment: Deployment = "latest",
     ) -> Json:

@@ -285,6 +285,10 @@ Notification: TypeAlias = Completion | Signal
 Entry: TypeAlias = AnyCommand | Notification
 
 
+MODEL_STEP = "llm:"
+"""What the name of a step that asks a model begins with; an agent's name follows, or a role."""
+
+
 class ChatMessage(Struct, frozen=True, gc=False):
     """A message of a conversation, in a chain: `hash` names it and all before it, `parent` those before it
     ("" for the first). It is stored once, whoever says it how often."""

@@ -6,7 +6,7 @@ Importing this package imports LiteLLM when it is installed, which takes a while
 belongs, and not in the first call.
 """
 
-from agentdur.budgets.book import Amounts
+from agentdur.core.book import Amounts
 from agentdur.llm.answer import ModelAnswer, ToolCall, Usage
 from agentdur.llm.budget import Budget, budget
 from agentdur.llm.completion import completion

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from agentdur.budgets.book import UNITS, Amounts, Book, Hold, Limits, Reached, granted
+from agentdur.core.book import UNITS, Amounts, Book, Hold, Limits, Reached, granted
 from agentdur.llm.answer import ModelAnswer
 from agentdur.llm.errors import BudgetExceeded, PriceUnknown
 from agentdur.llm.litellm_client import installed, price

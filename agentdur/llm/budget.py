@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from agentdur.budgets.book import Limits
+from agentdur.core.book import Limits
 from agentdur.core.errors import BadDefinition
 from agentdur.llm.account import Account
 from agentdur.llm.errors import BudgetNotShared

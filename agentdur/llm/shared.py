@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from agentdur.budgets.book import NOTHING, Amounts, Book, Limits, granted
 from agentdur.budgets.judge import More, Settled, Verdict, Wanted, grow, look, reserve, settle
+from agentdur.core.book import NOTHING, Amounts, Book, Limits, granted
 from agentdur.llm.account import amounts, exceeded, expected, question, unpriced
 from agentdur.llm.answer import ModelAnswer
 from agentdur.llm.errors import BudgetExceeded, PriceUnknown

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from agentdur.budgets.book import NOTHING, Amounts
+from agentdur.core.book import NOTHING, Amounts
 from agentdur.llm.account import Account
 from agentdur.llm.errors import BudgetOutOfReach
 from agentdur.sdk.exceptions import TerminalError

@@ -32,8 +32,6 @@ from agentdur.core.ids import InvocationId
 
 EDITS_CHARS_MAX = 1_000_000
 """All that a fork does otherwise, as JSON: every attempt reads it."""
-_MODEL_STEP = "llm:"
-"""How steps that ask models are named, wherever they ran."""
 Journal = list[tuple[int, j.Entry]]
 Conversation = Callable[[str], list[bytes] | None]
 
@@ -97,7 +95,7 @@ def _turn(entries: Journal, index: int) -> _Turn:
     answers = (one for _, one in entries if isinstance(one, j.Completion) and one.id == command.completion)
     answer = next(answers, None)
     facts: dict[str, Any] = msgspec.json.decode(answer.meta) if answer is not None and answer.meta else {}
-    if answer is not None and "conversation" not in facts and not command.name.startswith(_MODEL_STEP):
+    if answer is not None and "conversation" not in facts and not command.name.startswith(j.MODEL_STEP):
         raise NotEditable(f"entry {index}, the step '{command.name}', has asked no model")
     return _Turn(at, command.name, None if answer is None else facts)
 

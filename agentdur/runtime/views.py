@@ -234,19 +234,10 @@ def meta_view(meta: str) -> dict[str, Any]:
 
 _NAMING = frozenset(
     {
-        "model",
-        "asked",
-        "conversation",
-        "tools",
-        "request_id",
-        "tool",
-        "approval",
-        "framework",
-        "budgets",
-        EDITED,
-        STREAM,
+        "model", "asked", "conversation", "tools", "request_id", "tool", "approval", "framework", "budgets",
+        EDITED, STREAM,
     }
-)
+)  # fmt: skip
 """What of a note names something, or counts."""
 
 

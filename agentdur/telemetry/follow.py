@@ -22,7 +22,7 @@ from agentdur.core.ids import InvocationId
 from agentdur.core.state import Head, Invocation, Status
 from agentdur.core.trace import STATE_HEADER, is_sampled, parent_of
 from agentdur.observe.observer import Found, Left, Moved, Said
-from agentdur.telemetry.genai import MODEL_STEP, agent_of
+from agentdur.telemetry.genai import agent_of
 
 SEEN_MAX = 100_000
 """Invocations of earlier processes that are known to have been told again."""
@@ -243,7 +243,7 @@ class Follower:
                 for hear in self._plain:
                     hear(live, command, since, entry, at)
                 return
-            if command.name.startswith(MODEL_STEP):
+            if command.name.startswith(j.MODEL_STEP):
                 live.agent = agent_of(command.name)
         elif type(outcome) is j.CalleeId and isinstance(command, j.Call | j.OneWayCall):
             if live.callees is None:

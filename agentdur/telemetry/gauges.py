@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from agentdur.core.book import ACCOUNTS, BOOK, Unit, read
 from agentdur.core.ports import Store
 from agentdur.telemetry.follow import APPROVALS
 from agentdur.telemetry.metrics import Gauge, Labels
@@ -20,7 +21,7 @@ KEEP_SECONDS: Final = 10.0
 BUDGETS_MAX: Final = 500
 """Shared budgets that are shown; by key."""
 APPROVALS_MAX: Final = 10_000
-_UNITS: Final = ("calls", "tokens", "cost")
+_UNITS: Final[tuple[Unit, ...]] = ("calls", "tokens", "cost")
 
 
 class Figures(Protocol):
@@ -35,23 +36,6 @@ class Figures(Protocol):
 
 class _Question(msgspec.Struct):
     service: str
-
-
-class _Amounts(msgspec.Struct, frozen=True):
-    calls: int = 0
-    tokens: int = 0
-    cost: float = 0.0
-
-
-class _Limits(msgspec.Struct):
-    calls: float | None = None
-    tokens: float | None = None
-    cost: float | None = None
-
-
-class _Book(msgspec.Struct):
-    limits: _Limits
-    spent: _Amounts = _Amounts()
 
 
 def engine_gauges(engine: Figures) -> Callable[[], Iterable[Gauge]]:
@@ -97,12 +81,12 @@ def _approvals(store: Store) -> Gauge:
 def _budgets(store: Store) -> list[Gauge]:
     spent: dict[Labels, float] = {}
     limits: dict[Labels, float] = {}
-    for key, value in store.states("agentdur.Budget", "book", "", BUDGETS_MAX):
-        book = _read(value, _Book)
+    for key, value in store.states(ACCOUNTS, BOOK, "", BUDGETS_MAX):
+        book = read(value)
         if book is None:
             continue
         for unit in _UNITS:
-            limit = getattr(book.limits, unit)
+            limit = book.limit(unit)
             spent[(key, unit)] = float(getattr(book.spent, unit))
             if limit is not None:
                 limits[(key, unit)] = float(limit)

@@ -11,11 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from agentdur.core.journal import ChatMessage
+from agentdur.core.journal import MODEL_STEP, ChatMessage
 from agentdur.telemetry.span import Value
-
-MODEL_STEP = "llm:"
-"""How the names of model steps begin; what follows is the agent's name, or the role of the call."""
 
 _PROVIDERS = {
     "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "bedrock": "aws.bedrock",

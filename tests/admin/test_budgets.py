@@ -13,8 +13,7 @@ import pytest
 
 from agentdur import Context, Service
 from agentdur.admin.app import create_admin
-from agentdur.budgets.book import Amounts, Book, Hold, Limits
-from agentdur.budgets.judge import SERVICE
+from agentdur.core.book import ACCOUNTS, Amounts, Book, Hold, Limits
 from agentdur.core.ids import InvocationId
 from agentdur.core.target import ObjectAddress
 from agentdur.llm import Budget, budget, completion
@@ -116,7 +115,7 @@ async def test_calls_under_way_hold_what_they_may_cost_until_they_could_not_run_
         Limits(tokens=100, name="day"), now, Amounts(2, 30, 0.1),
         {"live": Hold(Amounts(1, 40), now + 60_000), "lost": Hold(Amounts(1, 9), now - 1)}, {"tokens": 50}, 1,
     )  # fmt: skip
-    at = ObjectAddress(SERVICE, "day")
+    at = ObjectAddress(ACCOUNTS, "day")
     await stage.engine.edit_state(at, {"book": msgspec.json.encode(book)}, None)
     admin = httpx.ASGITransport(create_admin(stage.engine))
     async with httpx.AsyncClient(transport=admin, base_url="http://admin") as http:

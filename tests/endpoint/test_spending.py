@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 
-from agentdur.budgets.book import Amounts, Book
+from agentdur.core.book import Amounts, Book
 from agentdur.testing.scripted_llm import Turn, Usage
 from tests.endpoint.world import World, agree, questions, world
 from tests.support.patience import until

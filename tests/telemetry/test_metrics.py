@@ -13,8 +13,7 @@ from msgspec.json import encode
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentdur import Context, Service, TerminalError
-from agentdur.budgets.book import Amounts, Book, Limits
-from agentdur.budgets.judge import SERVICE
+from agentdur.core.book import ACCOUNTS, Amounts, Book, Limits
 from agentdur.core.target import ObjectAddress
 from agentdur.ingress.app import create_ingress
 from agentdur.sdk.note import note
@@ -168,8 +167,8 @@ async def test_shared_budgets_say_what_is_left(
     await stage.start(shop(), observer=telemetry)
     telemetry.measure(stage.engine)
     book = encode(Book(Limits(cost=2.0), spent=Amounts(calls=3, tokens=40, cost=0.5)))
-    await stage.engine.edit_state(ObjectAddress(SERVICE, "team"), {"book": book}, None)
-    await stage.engine.edit_state(ObjectAddress(SERVICE, "odd"), {"book": b"no book"}, None)
+    await stage.engine.edit_state(ObjectAddress(ACCOUNTS, "team"), {"book": book}, None)
+    await stage.engine.edit_state(ObjectAddress(ACCOUNTS, "odd"), {"book": b"no book"}, None)
 
     async def spent() -> float:
         return value(read(telemetry), "agentdur_budget_spent", budget="team", unit="cost")

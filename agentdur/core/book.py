@@ -4,7 +4,8 @@ Rules of this file:
 1. A limit is reached when what was spent reaches it: the answer that crosses it is still kept.
 2. A call that runs holds what it may cost at most. As long as what was spent and what is held reach the
    limit, no further call begins: however many run at once, one answer at most goes beyond it.
-3. Nothing here waits or knows the time; an account in memory and one in an object use the same book.
+3. Nothing here waits or knows the time; an account in memory and one in an object use the same book, and
+   whoever shows one reads it by `read`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import msgspec
 
 Unit = Literal["calls", "tokens", "cost", "seconds"]
 UNITS: tuple[Unit, ...] = ("calls", "tokens", "cost", "seconds")
+ACCOUNTS, BOOK = "agentdur.Budget", "book"
+"""The object whose keys are accounts, and the name of its state value that is a book."""
 
 
 class Amounts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,13 +90,25 @@ class Book(msgspec.Struct, omit_defaults=True):
         given: float | None = getattr(self.limits, unit)
         return None if given is None else given + self.raised.get(unit, 0)
 
+    def spent_of(self, unit: Unit, now: int) -> float:
+        """How much of it is spent."""
+        spent: float = (now - self.began) / 1000 if unit == "seconds" else getattr(self.spent, unit)
+        return spent
+
+    def held_of(self, unit: Unit, now: int) -> float:
+        """How much of it calls hold that may still run."""
+        if unit == "seconds":
+            return 0
+        held: float = sum(getattr(hold.amounts, unit) for hold in self.holds.values() if hold.until > now)
+        return held
+
     def reached(self, now: int) -> Reached | None:
         """The first limit that is reached."""
         for unit in UNITS:
             limit = self.limit(unit)
             if limit is None:
                 continue
-            spent = (now - self.began) / 1000 if unit == "seconds" else getattr(self.spent, unit)
+            spent = self.spent_of(unit, now)
             if spent >= limit:
                 return Reached(unit, spent, limit)
         return None
@@ -133,3 +148,11 @@ def granted(limits: Limits, payload: Any) -> dict[str, float]:
     }
     same: dict[str, float] = {u: given for u in UNITS if (given := getattr(limits, u)) is not None}
     return by or same
+
+
+def read(value: bytes) -> Book | None:
+    """A book as it is stored; None when another version wrote it otherwise."""
+    try:
+        return msgspec.json.decode(value, type=Book)
+    except msgspec.MsgspecError:
+        return None
