@@ -124,3 +124,12 @@ async def test_calls_under_way_hold_what_they_may_cost_until_they_could_not_run_
     assert one["limits"] == [{"unit": "tokens", "allowed": 150, "spent": 30, "held": 40, "left": 120}]
     (row,) = (await stage.engine.query("SELECT allowed, spent, held, remaining FROM budgets")).rows
     assert tuple(row) == (150, 30, 49, 120)
+
+
+async def test_a_limit_of_nothing_is_used_up(stage: Stage):
+    book = Book(Limits(calls=0, name="none"))
+    await stage.engine.edit_state(ObjectAddress(ACCOUNTS, "none"), {"book": msgspec.json.encode(book)}, None)
+    admin = httpx.ASGITransport(create_admin(stage.engine))
+    async with httpx.AsyncClient(transport=admin, base_url="http://admin") as http:
+        (one,) = (await http.get("/budgets")).json()["budgets"]
+    assert one["limits"] == [{"unit": "calls", "allowed": 0, "spent": 0, "held": 0, "left": 0}]

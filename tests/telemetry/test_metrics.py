@@ -166,7 +166,8 @@ async def test_shared_budgets_say_what_is_left(
     monkeypatch.setattr(gauges, "KEEP_SECONDS", 0.0)
     await stage.start(shop(), observer=telemetry)
     telemetry.measure(stage.engine)
-    book = encode(Book(Limits(cost=2.0), spent=Amounts(calls=3, tokens=40, cost=0.5)))
+    spent_some = Amounts(calls=3, tokens=40, cost=0.5)
+    book = encode(Book(Limits(cost=2.0), spent=spent_some, raised={"cost": 1.0}))
     await stage.engine.edit_state(ObjectAddress(ACCOUNTS, "team"), {"book": book}, None)
     await stage.engine.edit_state(ObjectAddress(ACCOUNTS, "odd"), {"book": b"no book"}, None)
 
@@ -175,7 +176,7 @@ async def test_shared_budgets_say_what_is_left(
 
     await until_it_is(spent, 0.5)
     found = read(telemetry)
-    assert value(found, "agentdur_budget_limit", budget="team", unit="cost") == 2
+    assert value(found, "agentdur_budget_limit", budget="team", unit="cost") == 3, "with what was granted"
     assert value(found, "agentdur_budget_spent", budget="team", unit="tokens") == 40
     assert not [labels for name, labels in found if ("budget", "odd") in labels]
 
